@@ -1,0 +1,238 @@
+package wire
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Durability of a revocation: in the shared log, or in this replica's journal
+// only until the log is back.
+const (
+	DurabilityLog   = "log"
+	DurabilityLocal = "local"
+)
+
+// Rule is a revocation rule as the admin API shows it.
+type Rule struct {
+	ID         string     `json:"id"`
+	Selector   string     `json:"selector"`
+	Value      string     `json:"value,omitempty"` // empty for the selector "all"
+	Quarantine bool       `json:"quarantine,omitempty"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty"` // absent: until lifted
+	Reason     string     `json:"reason,omitempty"`
+	By         string     `json:"by,omitempty"`
+	Positions  []string   `json:"positions,omitempty"` // one for each lineage it entered; none while it is local
+}
+
+// RevokeRequest is the body of POST /admin/v1/revocations. Without Apply
+// nothing changes and the answer is a preview.
+type RevokeRequest struct {
+	Selector     string `json:"selector"`
+	Value        string `json:"value,omitempty"`
+	Reason       string `json:"reason,omitempty"`
+	Apply        bool   `json:"apply,omitempty"`
+	AllowReissue bool   `json:"allow_reissue,omitempty"` // no quarantine with an agent, subject or issuer
+	WaitSeconds  int    `json:"wait_seconds,omitempty"`  // answer after every verifier applied it, or this long
+}
+
+// RevokeResponse answers it: 200, or 202 while Durability is "local".
+type RevokeResponse struct {
+	Applied    bool       `json:"applied"`
+	Rule       *Rule      `json:"rule,omitempty"`
+	Quarantine *Rule      `json:"quarantine,omitempty"`
+	Preview    Preview    `json:"preview"`
+	Durability string     `json:"durability,omitempty"`
+	Position   string     `json:"position,omitempty"`
+	Ack        *AckReport `json:"ack,omitempty"` // with wait_seconds
+}
+
+// Preview says what a rule hits: live tokens known to this cluster's counts.
+type Preview struct {
+	Tokens        int64            `json:"tokens"`
+	Agents        int64            `json:"agents"`
+	AgentIDs      []string         `json:"agent_ids,omitempty"` // the first few
+	LongestExpiry *time.Time       `json:"longest_expiry,omitempty"`
+	BySource      map[string]int64 `json:"by_source,omitempty"`  // tokens by identity source
+	Incomplete    string           `json:"incomplete,omitempty"` // why the counts may be low; empty if they are not
+}
+
+// AckReport says which connected verifiers have applied a position, and how
+// long after the call they did.
+type AckReport struct {
+	Complete     bool       `json:"complete"`
+	Verifiers    int        `json:"verifiers"`
+	Acknowledged int        `json:"acknowledged"`
+	P50MS        float64    `json:"p50_ms"`
+	P99MS        float64    `json:"p99_ms"`
+	Lagging      []Verifier `json:"lagging,omitempty"`
+}
+
+// Verifier is a connected reader of the feed.
+type Verifier struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name,omitempty"`
+	Principal string    `json:"principal,omitempty"` // who its token says it is
+	Replica   string    `json:"replica,omitempty"`
+	Position  string    `json:"position,omitempty"` // last acknowledged
+	Behind    uint64    `json:"behind,omitempty"`   // records between it and the tail, where comparable
+	LagMS     float64   `json:"lag_ms"`
+	Connected time.Time `json:"connected_at"`
+	LastAck   time.Time `json:"last_ack"`
+}
+
+// VerifierList answers GET /admin/v1/verifiers.
+type VerifierList struct {
+	Position  string     `json:"position"` // the tail that they are compared with
+	Verifiers []Verifier `json:"verifiers"`
+}
+
+// RuleList answers GET /admin/v1/revocations, oldest first. The query takes
+// selector, value, limit and cursor.
+type RuleList struct {
+	Position string `json:"position"`
+	Total    int    `json:"total"`
+	Rules    []Rule `json:"rules"`
+	Next     string `json:"next,omitempty"` // cursor of the next page
+}
+
+// RuleStatus answers GET /admin/v1/revocations/{id}.
+type RuleStatus struct {
+	Rule Rule       `json:"rule"`
+	Ack  *AckReport `json:"ack,omitempty"`
+}
+
+// LiftRequest is the body of POST /admin/v1/revocations/{id}/lift. Without
+// Apply nothing changes.
+type LiftRequest struct {
+	Reason string `json:"reason,omitempty"`
+	Apply  bool   `json:"apply,omitempty"`
+}
+
+// LiftResponse answers it.
+type LiftResponse struct {
+	Applied    bool   `json:"applied"`
+	Rule       Rule   `json:"rule"`
+	Durability string `json:"durability,omitempty"`
+	Position   string `json:"position,omitempty"`
+}
+
+// Key is a signing key as the admin API shows it; the private half has no
+// member here.
+type Key struct {
+	ID        string     `json:"kid"`
+	Algorithm string     `json:"alg"`
+	State     string     `json:"state"` // next, active, retired
+	Created   time.Time  `json:"created_at"`
+	Published *time.Time `json:"published_at,omitempty"`
+	Activated *time.Time `json:"activated_at,omitempty"`
+	Retired   *time.Time `json:"retired_at,omitempty"`
+	DropAfter *time.Time `json:"drop_after,omitempty"`
+	Reason    string     `json:"reason,omitempty"`
+	Revoked   bool       `json:"revoked,omitempty"`
+}
+
+// KeyList answers GET /admin/v1/keys.
+type KeyList struct {
+	Algorithm    string     `json:"alg"`
+	Custody      string     `json:"custody,omitempty"`
+	Version      uint64     `json:"version"`
+	NextRotation *time.Time `json:"next_rotation,omitempty"`
+	Keys         []Key      `json:"keys"`
+}
+
+// RotateRequest is the body of POST /admin/v1/keys/rotate. Without Apply the
+// answer says what would happen.
+type RotateRequest struct {
+	RevokeKID string `json:"revoke_kid,omitempty"` // revoke every token of this key too
+	Reason    string `json:"reason,omitempty"`
+	Apply     bool   `json:"apply,omitempty"`
+}
+
+// RotateResponse answers it.
+type RotateResponse struct {
+	Applied    bool            `json:"applied"`
+	Retired    string          `json:"retired_kid,omitempty"`
+	Activated  string          `json:"activated_kid,omitempty"`
+	Keys       []Key           `json:"keys"`
+	Revocation *RevokeResponse `json:"revocation,omitempty"`
+}
+
+// PolicyStatus answers GET /admin/v1/policy.
+type PolicyStatus struct {
+	Version   string        `json:"version"` // SHA-256 of the canonical form, hex
+	Short     string        `json:"pol"`     // what tokens carry
+	LoadedAt  time.Time     `json:"loaded_at"`
+	Current   bool          `json:"current"` // false: a newer bundle is broken, this is the last good one
+	CheckedAt *time.Time    `json:"checked_at,omitempty"`
+	Faults    []PolicyFault `json:"faults,omitempty"`
+	Tools     []PolicyTool  `json:"tools,omitempty"`
+	Source    string        `json:"source,omitempty"`
+	ReviewDue []string      `json:"review_due,omitempty"` // rules past their review_by
+}
+
+// PolicyFault is one fault of a bundle that did not load.
+type PolicyFault struct {
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line,omitempty"`
+	Rule    string `json:"rule,omitempty"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// PolicyTool is one tool of the catalog in force.
+type PolicyTool struct {
+	Name     string   `json:"name"`
+	Audience string   `json:"audience"`
+	Actions  []string `json:"actions"`
+}
+
+// AuditRecord is one record of the audit log; Trace is there only where one
+// record was asked for.
+type AuditRecord struct {
+	Seq        uint64            `json:"seq"`
+	Time       time.Time         `json:"time"`
+	Kind       string            `json:"kind"`
+	Outcome    string            `json:"outcome"`
+	Error      string            `json:"error,omitempty"`
+	Reason     string            `json:"reason,omitempty"`
+	DecisionID string            `json:"decision_id,omitempty"`
+	TokenID    string            `json:"jti,omitempty"`
+	Subject    string            `json:"sub,omitempty"`
+	Source     string            `json:"source,omitempty"`
+	ClientID   string            `json:"client_id,omitempty"`
+	Actors     []string          `json:"actors,omitempty"`
+	Scopes     []string          `json:"scopes,omitempty"`
+	Refused    []string          `json:"refused_scopes,omitempty"`
+	Audience   []string          `json:"aud,omitempty"`
+	Task       string            `json:"txn,omitempty"`
+	Policy     string            `json:"policy,omitempty"`
+	RemoteIP   string            `json:"remote_ip,omitempty"`
+	Expires    *time.Time        `json:"expires,omitempty"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	Attributes map[string]any    `json:"attributes,omitempty"`
+	Detail     map[string]string `json:"detail,omitempty"`
+	Trace      json.RawMessage   `json:"trace,omitempty"`
+}
+
+// AuditPage answers GET /admin/v1/audit, newest first. The query takes agent,
+// subject, tool, outcome, kind, jti, decision_id, since, until (RFC 3339),
+// limit and cursor.
+type AuditPage struct {
+	Records []AuditRecord `json:"records"`
+	Next    string        `json:"next,omitempty"`
+}
+
+// Decision answers GET /admin/v1/decisions/{id}: the record with every rule
+// that took part, as data (Record.Trace) and as text for a person.
+type Decision struct {
+	Record AuditRecord `json:"record"`
+	Text   string      `json:"text"`
+}
+
+// Health is the body of /healthz and /readyz. Checks maps what is not well to
+// why; /healthz has none.
+type Health struct {
+	Status string            `json:"status"` // "ok" or "unavailable"
+	Checks map[string]string `json:"checks,omitempty"`
+}
