@@ -1,0 +1,2 @@
+// Package jwks fetches and keeps the keys of identity sources.
+package jwks
