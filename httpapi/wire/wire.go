@@ -47,6 +47,15 @@ const (
 	PathAdminAudit       = "/admin/v1/audit"
 )
 
+// Query parameters of PathFeed: a verifier names itself with the id that its
+// acknowledgements carry, so that one that has not acknowledged yet is known.
+const (
+	ParamVerifier     = "verifier"
+	ParamVerifierName = "name"
+
+	HeaderLastEventID = "Last-Event-ID"
+)
+
 // Media types.
 const (
 	TypeJSON        = "application/json"
