@@ -1,0 +1,92 @@
+# Everything here runs with Go alone, but for e2e, which also needs Node.js and npm.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO        ?= go
+PACKAGES  ?= ./...
+FUZZTIME  ?= 20s
+BENCHTIME ?= 1s
+SOAKTIME  ?= 10m
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+TOOLS := .cache/bin
+LINT  := $(TOOLS)/golangci-lint
+VULN  := $(TOOLS)/govulncheck
+
+.PHONY: help
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the static binary into bin/writ
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/writ ./cmd/writ
+
+.PHONY: test
+test: ## Run every test of the main module
+	$(GO) test $(PACKAGES)
+
+.PHONY: race
+race: ## The same under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -timeout 25m $(PACKAGES)
+
+.PHONY: lint
+lint: $(LINT) ## Check format, go vet and golangci-lint
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt-ed:" $$unformatted; exit 1; fi
+	$(GO) vet $(PACKAGES)
+	$(LINT) run $(PACKAGES)
+
+.PHONY: fuzz
+fuzz: ## Fuzz each target for FUZZTIME
+	@for package in $$($(GO) list $(PACKAGES)); do \
+	  for target in $$($(GO) test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
+	    echo "== $$package $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## Run the micro-benchmarks, with allocations
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES)
+
+.PHONY: cover
+cover: ## Write coverage.out and print the total
+	$(GO) test -coverpkg=./... -coverprofile=coverage.out $(PACKAGES)
+	$(GO) tool cover -func=coverage.out | tail -n 1
+
+.PHONY: mutants
+mutants: ## Change the shipped code on purpose; each change must fail a test
+	$(GO) test -count=1 -timeout 30m -tags mutants ./internal/mutants/...
+
+.PHONY: soak
+soak: ## Kill, load and rotate a real broker for SOAKTIME
+	cd e2e && WRIT_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 0 -tags soak -run '^TestSoak' ./...
+
+.PHONY: e2e
+e2e: e2e/oauth4webapi/node_modules/.package-lock.json ## Test the built binary against foreign clients
+	cd e2e && $(GO) test -count=1 -timeout 20m ./...
+
+e2e/oauth4webapi/node_modules/.package-lock.json: e2e/oauth4webapi/package.json e2e/oauth4webapi/package-lock.json
+	@command -v npm >/dev/null || { echo "make e2e needs Node.js and npm: apt-get install -y --no-install-recommends nodejs npm"; exit 1; }
+	cd e2e/oauth4webapi && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+.PHONY: demo
+demo: ## Run the whole story in one process
+	$(GO) run ./cmd/writ demo
+
+.PHONY: vuln
+vuln: $(VULN) ## Look for known vulnerabilities (needs the internet)
+	$(VULN) $(PACKAGES)
+
+.PHONY: check
+check: test lint race mutants e2e ## What CI runs
+
+# The tools have a module of their own, which pins them, so that their many
+# dependencies stay out of go.mod.
+$(LINT): tools/go.mod tools/go.sum
+	cd tools && $(GO) build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(VULN): tools/go.mod tools/go.sum
+	cd tools && $(GO) build -o ../$@ golang.org/x/vuln/cmd/govulncheck

@@ -1,0 +1,95 @@
+package config
+
+import (
+	"path/filepath"
+	"time"
+)
+
+// Default returns the configuration of an empty file. It is not valid as it is:
+// an issuer, an identity source and a bundle have no safe default.
+func Default() *Config {
+	return &Config{
+		Public:   Listener{Address: "127.0.0.1:8443"},
+		Admin:    Listener{Address: "127.0.0.1:8444"},
+		DataDir:  "/var/lib/writ",
+		Store:    Store{Kind: "bolt"},
+		Bundle:   Bundle{Reload: 10 * time.Second},
+		Identity: Identity{JWKSMaxStale: time.Hour, CacheEntries: 20_000},
+		Keys: Keys{
+			Custody:     "file",
+			Algorithm:   "ES256",
+			RotateEvery: 7 * 24 * time.Hour,
+			Prepublish:  time.Hour,
+			RetireAfter: 2 * time.Hour,
+			JWKSMaxAge:  10 * time.Minute,
+		},
+		Tokens: Tokens{
+			MaxTTL:     time.Hour,
+			DefaultTTL: 15 * time.Minute,
+			Skew:       30 * time.Second,
+			MaxDepth:   4,
+			MaxBytes:   6 << 10,
+		},
+		Revocation: Revocation{MaxStaleness: 30 * time.Second, Heartbeat: 5 * time.Second},
+		RateLimits: RateLimits{
+			PerAgent:        Rate{Rate: 50, Burst: 100},
+			Unauthenticated: Rate{Rate: 10, Burst: 20},
+		},
+		Audit: Audit{
+			SegmentSize:     64 << 20,
+			CheckpointEvery: time.Second,
+			Anchor:          Anchor{Log: true, Every: time.Minute, Webhook: Webhook{Timeout: 5 * time.Second}},
+		},
+		Log:           Log{Level: "info", Format: "json"},
+		Metrics:       Metrics{Enabled: true},
+		ShutdownGrace: 20 * time.Second,
+	}
+}
+
+// settle fills in the paths that hang on data_dir, and makes all absolute: a
+// relative one starts at the folder of the configuration file, so that the
+// broker means the same files whatever directory it is started in.
+func (c *Config) settle(base string) {
+	for _, p := range c.derivedPaths() {
+		if *p.value == "" {
+			*p.value = filepath.Join(c.DataDir, p.name)
+		}
+	}
+	for _, p := range c.paths() {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(base, *p)
+		}
+	}
+}
+
+type derivedPath struct {
+	value *string
+	name  string
+}
+
+func (c *Config) derivedPaths() []derivedPath {
+	return []derivedPath{
+		{&c.RootKeyFile, "root.key"},
+		{&c.Store.Path, "store.db"},
+		{&c.Revocation.JournalDir, "journal"},
+		{&c.Audit.Dir, "audit"},
+		{&c.BreakGlass.Socket, "break-glass.sock"},
+	}
+}
+
+func (c *Config) paths() []*string {
+	p := []*string{
+		&c.DataDir, &c.RootKeyFile, &c.Store.Path, &c.Bundle.Dir, &c.Revocation.JournalDir,
+		&c.Audit.Dir, &c.Audit.Anchor.Webhook.TokenFile, &c.BreakGlass.Socket,
+		&c.Public.TLS.CertFile, &c.Public.TLS.KeyFile, &c.Public.TLS.ClientCAFile,
+		&c.Admin.TLS.CertFile, &c.Admin.TLS.KeyFile, &c.Admin.TLS.ClientCAFile,
+	}
+	for i := range c.Identity.Sources {
+		s := &c.Identity.Sources[i]
+		p = append(p, &s.JWKSFile, &s.CAFile, &s.TokenFile)
+		if s.X509 != nil {
+			p = append(p, &s.X509.BundleFile)
+		}
+	}
+	return p
+}
