@@ -10,8 +10,15 @@ package bolt
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
+
+	bbolt "go.etcd.io/bbolt"
 
 	"github.com/writbroker/writ/store"
 )
@@ -28,87 +35,126 @@ type Config struct {
 
 // DB is one open file. Its methods, and those of what it hands out, may be called
 // concurrently.
-type DB struct{}
+type DB struct {
+	file     *bbolt.DB
+	sealer   *store.Sealer
+	now      func() time.Time
+	instance string
+	update   func(func(*bbolt.Tx) error) error // file.Update; a seam for tests of failing writes
 
-// Log is a named log in the file.
-type Log struct{}
+	cells *Cells
+	tally *Tally
 
-// Cells are the cells of the file.
-type Cells struct{}
-
-// Tally are the counts of the file.
-type Tally struct{}
+	mu     sync.Mutex
+	logs   map[string]*Log // guarded by mu
+	closed chan struct{}
+	once   sync.Once
+}
 
 var (
 	_ store.LiveLog = (*Log)(nil)
 	_ store.Cell    = (*Cells)(nil)
 	_ store.Tally   = (*Tally)(nil)
-
-	errSoon = errors.New("bolt: being written")
 )
 
-// Open opens or creates the file and names a new serving instance.
-func Open(ctx context.Context, c Config) (*DB, error) { return nil, errSoon }
+// Open opens or creates the file and names a new serving instance. It fails with
+// store.ErrUnavailable if another process has the file open.
+func Open(ctx context.Context, c Config) (*DB, error) {
+	if c.Sealer == nil || c.Now == nil || c.Path == "" {
+		return nil, errors.New("opening bolt store: path, sealer and clock are required")
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	wait := c.LockTimeout
+	if wait <= 0 {
+		wait = time.Second
+	}
+	var name [16]byte
+	if _, err := rand.Read(name[:]); err != nil {
+		return nil, fmt.Errorf("naming the instance: %w", err)
+	}
+	file, err := bbolt.Open(c.Path, 0o600, &bbolt.Options{Timeout: wait, FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		return nil, fmt.Errorf("opening bolt store %s: %w: %w", c.Path, store.ErrUnavailable, err)
+	}
+	db := &DB{
+		file: file, sealer: c.Sealer, now: c.Now, instance: hex.EncodeToString(name[:]),
+		update: file.Update, logs: map[string]*Log{}, closed: make(chan struct{}),
+	}
+	db.cells = &Cells{db: db, seen: map[string]uint64{}, changed: make(chan struct{})}
+	db.tally = &Tally{db: db}
+	return db, nil
+}
 
 // Log returns the log of that name. Handles of one name share everything.
-func (db *DB) Log(name string) *Log { return &Log{} }
+func (db *DB) Log(name string) *Log {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	l := db.logs[name]
+	if l == nil {
+		l = &Log{db: db, name: name, bucket: []byte("log:" + name), changed: make(chan struct{})}
+		db.logs[name] = l
+	}
+	return l
+}
 
 // Cells returns the file's cells.
-func (db *DB) Cells() *Cells { return &Cells{} }
+func (db *DB) Cells() *Cells { return db.cells }
 
 // Tally returns the file's counts.
-func (db *DB) Tally() *Tally { return &Tally{} }
+func (db *DB) Tally() *Tally { return db.tally }
 
 // Close wakes every waiter with store.ErrUnavailable and closes the file.
-func (db *DB) Close() error { return nil }
-
-// Append is store.Log's.
-func (l *Log) Append(ctx context.Context, at store.Position, entries ...store.Entry) (store.Position, error) {
-	return store.Position{}, errSoon
+func (db *DB) Close() error {
+	db.once.Do(func() { close(db.closed) })
+	return db.file.Close()
 }
 
-// Read is store.Log's.
-func (l *Log) Read(ctx context.Context, after store.Position, limit int) ([]store.Record, error) {
-	return nil, errSoon
+// write runs fn in a transaction and commits it. What fn returns is passed on;
+// what goes wrong in committing is ErrUnavailable, and may have been committed.
+func (db *DB) write(ctx context.Context, what string, fn func(*bbolt.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var refused error
+	err := db.update(func(tx *bbolt.Tx) error {
+		refused = fn(tx)
+		return refused
+	})
+	return db.explain(what, refused, err)
 }
 
-// Tail is store.Log's.
-func (l *Log) Tail(ctx context.Context) (store.Tail, error) { return store.Tail{}, errSoon }
-
-// Open is store.Log's.
-func (l *Log) Open(ctx context.Context, seen store.Tail, restore []store.Entry) (store.Position, error) {
-	return store.Position{}, errSoon
+func (db *DB) read(ctx context.Context, what string, fn func(*bbolt.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var refused error
+	err := db.file.View(func(tx *bbolt.Tx) error {
+		refused = fn(tx)
+		return refused
+	})
+	return db.explain(what, refused, err)
 }
 
-// Wait is store.Waiter's.
-func (l *Log) Wait(ctx context.Context, after store.Position) error { return errSoon }
-
-// Trim is store.Trimmer's.
-func (l *Log) Trim(ctx context.Context, now time.Time, life time.Duration) (int, error) {
-	return 0, errSoon
+func (db *DB) explain(what string, refused, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case refused != nil:
+		return fmt.Errorf("%s: %w", what, refused)
+	default:
+		return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err)
+	}
 }
 
-// Get is store.Cell's.
-func (c *Cells) Get(ctx context.Context, name string) (store.Versioned, error) {
-	return store.Versioned{}, errSoon
-}
+func key(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
-// Swap is store.Cell's.
-func (c *Cells) Swap(ctx context.Context, name string, old uint64, value []byte) (uint64, error) {
-	return 0, errSoon
-}
-
-// Watch is store.Cell's.
-func (c *Cells) Watch(ctx context.Context, name string, after uint64) (store.Versioned, error) {
-	return store.Versioned{}, errSoon
-}
-
-// Add is store.Tally's.
-func (t *Tally) Add(ctx context.Context, bucket string, expires time.Time, deltas map[string]int64) error {
-	return errSoon
-}
-
-// Sum is store.Tally's.
-func (t *Tally) Sum(ctx context.Context, buckets ...string) (map[string]int64, error) {
-	return nil, errSoon
+// number reads a stored number; what is too short counts as 0, which names
+// nothing.
+func number(b []byte) uint64 {
+	if len(b) < 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
 }
