@@ -8,6 +8,13 @@ import (
 	"path/filepath"
 )
 
+// Mode bits that a secret may not have. A group may read a certificate's key, as
+// Kubernetes mounts it; the root key is its owner's alone.
+const (
+	byAll    fs.FileMode = 0o007
+	byOthers fs.FileMode = 0o077
+)
+
 // CheckFiles looks at what the file points to: that the files and directories
 // that must exist do, and that secrets are readable by their owner alone. It
 // changes nothing. The error is a *FaultsError that holds every fault.
@@ -19,7 +26,7 @@ func (c *Config) CheckFiles() error {
 		tls TLS
 	}{{"public.tls", c.Public.TLS}, {"admin.tls", c.Admin.TLS}} {
 		k.readable(l.key+".cert_file", l.tls.CertFile)
-		k.secret(l.key+".key_file", l.tls.KeyFile)
+		k.secret(l.key+".key_file", l.tls.KeyFile, byAll)
 		k.readable(l.key+".client_ca_file", l.tls.ClientCAFile)
 	}
 	for i, s := range c.Identity.Sources {
@@ -31,9 +38,9 @@ func (c *Config) CheckFiles() error {
 			k.readable(key+"x509.bundle_file", s.X509.BundleFile)
 		}
 	}
-	k.secret("audit.anchor.webhook.token_file", c.Audit.Anchor.Webhook.TokenFile)
+	k.secret("audit.anchor.webhook.token_file", c.Audit.Anchor.Webhook.TokenFile, byAll)
 	if _, err := os.Stat(c.RootKeyFile); !errors.Is(err, fs.ErrNotExist) {
-		k.secret("root_key_file", c.RootKeyFile)
+		k.secret("root_key_file", c.RootKeyFile, byOthers)
 	}
 	for _, p := range []struct{ key, path string }{
 		{"store.path", filepath.Dir(c.Store.Path)},
@@ -56,12 +63,12 @@ func (k *checker) readable(key, path string) bool {
 		k.fault(key, cause(path, err), "check the path and who may read it")
 		return false
 	}
-	f.Close()
+	defer f.Close()
 	return true
 }
 
-// secret is readable, and refuses a file that others can read.
-func (k *checker) secret(key, path string) {
+// secret is readable, and refuses a file with any of the mode bits in forbidden.
+func (k *checker) secret(key, path string, forbidden fs.FileMode) {
 	if !k.readable(key, path) {
 		return
 	}
@@ -70,8 +77,8 @@ func (k *checker) secret(key, path string) {
 		k.fault(key, cause(path, err), "")
 		return
 	}
-	if mode := info.Mode().Perm(); mode&0o007 != 0 {
-		k.fault(key, fmt.Sprintf("%s has mode %04o: everyone on this machine can read it", path, mode), "chmod 0600 "+path)
+	if mode := info.Mode().Perm(); mode&forbidden != 0 {
+		k.fault(key, fmt.Sprintf("%s has mode %04o: others than its owner can read it", path, mode), "chmod 0600 "+path)
 	}
 }
 

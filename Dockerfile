@@ -1,0 +1,28 @@
+# syntax=docker/dockerfile:1
+
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN --mount=type=cache,target=/go/pkg/mod go mod download
+COPY . .
+ARG VERSION=unknown
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/usr/local/bin/writ ./cmd/writ \
+ && install -d -m 0700 -o 65532 -g 65532 /out/var/lib/writ /out/run/writ \
+ && install -d -m 0755 /out/etc/writ \
+ && install -D -m 0644 LICENSE /out/usr/share/doc/writ/LICENSE \
+ && install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt
+
+# Nothing but the static binary, the roots that issuers' servers are checked
+# against, and the directories that its state is mounted at.
+FROM scratch
+COPY --from=build /out/ /
+USER 65532:65532
+VOLUME ["/var/lib/writ"]
+EXPOSE 8443 8444
+# The admin listener is asked on loopback; for one with TLS, or on another port,
+# override the URL.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+  CMD ["/usr/local/bin/writ", "health", "--url", "http://127.0.0.1:8444/healthz"]
+ENTRYPOINT ["/usr/local/bin/writ"]
+CMD ["serve", "--config", "/etc/writ/writ.yaml"]

@@ -1,0 +1,178 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/writbroker/writ/config"
+)
+
+// TestFault shows what is refused, one thing at a time: the key that is blamed,
+// its line, and a word of what its reader is told.
+func TestFault(t *testing.T) {
+	// The rows begin where minimal ends.
+	const first = 11
+	for _, row := range []struct {
+		name, text, key, says string
+		line                  int
+	}{
+		{"unknown key, nearly right", "trusted_proxy: []", "trusted_proxy", "is not a known key", first},
+		{"secret inline", "root_key: c2VjcmV0", "root_key", "use root_key_file", first},
+		{"unknown key in depth", "audit:\n  anchor: {webhok: {}}", "audit.anchor.webhok", "did you mean webhook?", first + 1},
+		{"key given twice", "log: {}\nlog: {}", "log", "given twice, first on line 11", first + 1},
+		{"key without value", "log:", "log", "has no value", first},
+		{"anchor", "log: &a {}", "log", "anchor or alias", first},
+		{"alias", "environment: {a: &x b}", "environment.a", "anchor or alias", first},
+		{"mapping expected", "log: info", "log", "must be a mapping", first},
+		{"table expected", "environment: [a]", "environment", "mapping of names to texts", first},
+		{"list expected", "trusted_proxies: 10.0.0.0/8", "trusted_proxies", "must be a list", first},
+		{"single value expected", "data_dir: [a]", "data_dir", "single value", first},
+		{"number where text is", "environment: {build: 7}", "environment.build", "put it in quotes", first},
+		{"text where number is", "tokens: {max_depth: deep}", "tokens.max_depth", "is not a number", first},
+		{"text where truth is", "metrics: {enabled: maybe}", "metrics.enabled", "is not true or false", first},
+		{"duration without unit", "shutdown_grace: 20", "shutdown_grace", "is not a duration", first},
+		{"size", "audit: {segment_size: 64MB}", "audit.segment_size", "is not a size", first},
+		{"expansion elsewhere", "data_dir: ${HOME}/writ", "data_dir", "not expanded here", first},
+		{"expansion of nothing", "root_key_file: ${EMPTY}/root", "root_key_file", "EMPTY is not set", first},
+
+		{"public listener in the clear", "public:\n  address: 0.0.0.0:80", "public.tls", "in the clear", first},
+		{"address without port", "public: {address: localhost}", "public.address", "is not host:port", first},
+		{"certificate without key", "public: {tls: {cert_file: c.pem}}", "public.tls", "only one of", first},
+		{"client CA without TLS", "public: {tls: {client_ca_file: c.pem}}", "public.tls.client_ca_file", "no certificate", first},
+		{"plain HTTP and TLS", "admin: {insecure_http: true, tls: {cert_file: c, key_file: k}}", "admin.insecure_http", "has TLS", first},
+		{"admin on the public address", "admin: {address: 127.0.0.1:8443}", "admin.address", "choose another port", first},
+		{"every proxy trusted", "trusted_proxies:\n  - 0.0.0.0/0", "trusted_proxies[0]", "every address", first + 1},
+		{"proxy by name", "trusted_proxies: [lb]", "trusted_proxies[0]", "not an address", first},
+		{"store that is not there", "store: {kind: etcd}", "store.kind", "use bolt", first},
+		{"reload too fast", "bundle_: {}\n", "bundle_", "did you mean bundle?", first},
+		{"long socket path", "break_glass: {socket: /" + strings.Repeat("a", 110) + "}", "break_glass.socket", "shorter path", first},
+		{"negative uid", "break_glass: {uids: [-1]}", "break_glass.uids[0]", "not a user id", first},
+
+		{"signs before it is published", "keys: {prepublish: 5m}", "keys.prepublish", "before verifiers have fetched it", first},
+		{"due before it is published", "keys: {rotate_every: 1h}", "keys.rotate_every", "not longer than", first},
+		{"dropped while its tokens live", "keys: {retire_after: 60m}", "keys.retire_after", "1h0m30s", first},
+		{"longer tokens outlive their key", "tokens: {max_ttl: 4h}", "keys.retire_after", "4h0m30s", 0},
+		{"algorithm", "keys: {algorithm: HS256}", "keys.algorithm", "ES256, RS256, Ed25519", first},
+		{"custody", "keys: {custody: env}", "keys.custody", "use file", first},
+		{"default above the maximum", "tokens: {default_ttl: 2h}", "tokens.default_ttl", "longer than tokens.max_ttl", first},
+		{"tokens for ever", "tokens: {max_ttl: 240h}\nkeys: {retire_after: 300h, rotate_every: 400h}", "tokens.max_ttl", "24h", first},
+		{"skew", "tokens: {skew: 10m}", "tokens.skew", "out of range", first},
+		{"depth", "tokens: {max_depth: 0}", "tokens.max_depth", "1 to 16", first},
+		{"token larger than readers take", "tokens: {max_bytes: 32KiB}", "tokens.max_bytes", "out of range", first},
+		{"one lost heartbeat stops verifiers", "revocation: {heartbeat: 15s}", "revocation.heartbeat", "at most 10s", first},
+		{"staleness", "revocation: {max_staleness: 1h}", "revocation.max_staleness", "out of range", first},
+		{"no rate", "rate_limits: {per_agent: {rate: 0}}", "rate_limits.per_agent.rate", "above 0", first},
+		{"rate that is not a number", "rate_limits: {per_agent: {rate: .nan}}", "rate_limits.per_agent.rate", "above 0", first},
+		{"no burst", "rate_limits: {unauthenticated: {burst: 0}}", "rate_limits.unauthenticated.burst", "1 or more", first},
+		{"anchor nowhere", "audit: {anchor: {log: false}}", "audit.anchor", "cut tail", first},
+		{"anchor in the clear", "audit: {anchor: {webhook: {url: http://a.example.com}}}", "audit.anchor.webhook.url", "is not https", first},
+		{"anchor with a password", `audit: {anchor: {webhook: {url: "https://u:p@a.example.com"}}}`, "audit.anchor.webhook.url", "without user and password", first},
+		{"webhook token without URL", "audit: {anchor: {webhook: {token_file: t}}}", "audit.anchor.webhook.token_file", "no url", first},
+		{"log format", "log: {format: xml}", "log.format", "json, text", first},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := parse(minimal + row.text + "\n")
+			faults := faultsOf(t, err)
+			if len(faults) != 1 {
+				t.Fatalf("%d faults, want one:\n%v", len(faults), err)
+			}
+			f := faults[0]
+			if f.Key != row.key || f.Line != row.line || !strings.Contains(f.String(), row.says) {
+				t.Errorf("fault is %q, want line %d, key %s, and %q", f, row.line, row.key, row.says)
+			}
+		})
+	}
+}
+
+func TestIssuerFault(t *testing.T) {
+	for issuer, says := range map[string]string{
+		"writ.example.com":             "absolute URL",
+		"http://writ.example.com":      "is not https",
+		"https://writ.example.com/":    "slash",
+		"https://writ.example.com?a=b": "query",
+		"https://writ.example.com/#a":  "fragment",
+		"https://Writ.example.com":     "lower case",
+		"https://u@writ.example.com":   "without user",
+		"http://127.0.0.1.example.com": "is not https",
+	} {
+		_, err := parse(strings.Replace(minimal, "https://writ.example.com", `"`+issuer+`"`, 1))
+		faults := faultsOf(t, err)
+		if len(faults) != 1 || faults[0].Key != "issuer" || faults[0].Line != 1 || !strings.Contains(faults[0].String(), says) {
+			t.Errorf("%s: %v, want one fault of line 1 that says %q", issuer, err, says)
+		}
+	}
+	for _, issuer := range []string{"http://127.0.0.1:8443", "http://localhost:1", "http://[::1]:1", "https://example.com/writ"} {
+		if _, err := parse(strings.Replace(minimal, "https://writ.example.com", `"`+issuer+`"`, 1)); err != nil {
+			t.Errorf("%s: %v", issuer, err)
+		}
+	}
+}
+
+// TestSourceFaultHasItsLine shows that what package identity finds is told with
+// the line of the file.
+func TestSourceFaultHasItsLine(t *testing.T) {
+	_, err := parse(minimal + `    - name: two
+      kind: workload
+      issuer: https://other.example.com
+      discovery: true
+      subject_prefix: "two:"
+      audiences: []
+    - name: three
+      kind: workload
+      trust_domain: example.org
+      subject_prefix: "spiffe://example.org/"
+      x509: {bundle_file: bundle.pem}
+`)
+	var lines, keys []string
+	for _, f := range faultsOf(t, err) {
+		lines = append(lines, f.String())
+		keys = append(keys, f.Key)
+	}
+	text := strings.Join(keys, " ")
+	if !strings.Contains(text, "identity.sources[1].audiences") || !strings.Contains(text, "identity.sources[2].x509") {
+		t.Errorf("faults are:\n%s", strings.Join(lines, "\n"))
+	}
+	if !strings.HasPrefix(lines[0], "writ.yaml:16: ") {
+		t.Errorf("first fault is %q, want line 16", lines[0])
+	}
+}
+
+func TestCheckFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte("x"), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	c := config.Default()
+	c.DataDir = filepath.Join(dir, "not", "yet")
+	c.Bundle.Dir = dir
+	c.RootKeyFile = write("root.key", 0o600)
+	c.Store.Path = filepath.Join(c.DataDir, "store.db")
+	c.Audit.Dir = filepath.Join(c.DataDir, "audit")
+	c.Revocation.JournalDir = filepath.Join(c.DataDir, "journal")
+	c.BreakGlass.Socket = filepath.Join(dir, "socket")
+	c.Public.TLS = config.TLS{CertFile: write("tls.crt", 0o644), KeyFile: write("tls.key", 0o640)}
+	if err := c.CheckFiles(); err != nil {
+		t.Fatalf("good files: %v", err)
+	}
+
+	c.Bundle.Dir = c.RootKeyFile
+	c.RootKeyFile = write("open.key", 0o640)
+	c.Public.TLS.KeyFile = write("open.pem", 0o644)
+	c.Public.TLS.CertFile = filepath.Join(dir, "absent.crt")
+	c.Audit.Dir = filepath.Join(c.Public.TLS.KeyFile, "audit")
+	err := c.CheckFiles()
+	for _, says := range []string{"bundle.dir", "root_key_file", "public.tls.key_file", "absent.crt: no such file", "audit.dir"} {
+		if !strings.Contains(err.Error(), says) {
+			t.Errorf("no fault says %q:\n%v", says, err)
+		}
+	}
+	if n := len(faultsOf(t, err)); n != 5 {
+		t.Errorf("%d faults, want 5:\n%v", n, err)
+	}
+}

@@ -1,0 +1,3 @@
+module github.com/writbroker/writ/e2e
+
+go 1.26.0

@@ -1,0 +1,62 @@
+// Package examples_test holds the shipped examples to what the broker accepts.
+package examples_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/writbroker/writ/config"
+	"github.com/writbroker/writ/policy"
+)
+
+func load(t *testing.T) *config.Config {
+	t.Helper()
+	data, err := os.ReadFile("writ.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	environment := map[string]string{"CREDENTIALS_DIRECTORY": "/run/credentials/writ"}
+	c, err := config.Parse("writ.yaml", data, base, func(name string) (string, bool) {
+		value, ok := environment[name]
+		return value, ok
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestConfigurationLoads(t *testing.T) {
+	c := load(t)
+	if got, want := c.Audit.Anchor.Webhook.TokenFile, "/run/credentials/writ/anchor-token"; got != want {
+		t.Errorf("token_file = %q, want %q", got, want)
+	}
+}
+
+func TestBundleLoadsAndItsCasesHold(t *testing.T) {
+	c := load(t)
+	bundle, err := policy.Load(os.DirFS(c.Bundle.Dir), policy.Options{
+		MaxTTL:      c.Tokens.MaxTTL,
+		DefaultTTL:  c.Tokens.DefaultTTL,
+		Issuer:      c.Issuer,
+		Environment: c.Environment,
+		Sources:     c.Identity.Sources,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := bundle.RunTests()
+	if len(results) < 14 {
+		t.Errorf("%d cases ran, want all 14", len(results))
+	}
+	for _, r := range results {
+		if !r.OK {
+			t.Errorf("%s:%d: %s: %s\n%s", r.File, r.Line, r.Name, r.Message, r.Decision.Trace.String())
+		}
+	}
+}
