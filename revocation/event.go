@@ -45,10 +45,16 @@ type Heartbeat struct {
 	Position token.Rev `json:"position"`
 	// ConfirmedAgoMS is how long before sending the replica last confirmed that
 	// it had applied the log up to its tail, in milliseconds; -1 is never. Two
-	// clocks never meet: a reader subtracts it from its own time of arrival.
-	ConfirmedAgoMS int64  `json:"confirmed_ago_ms"`
-	Replica        string `json:"replica,omitempty"`
-	Pending        int    `json:"pending,omitempty"` // rules and lifts that are not in the log yet
+	// clocks never meet: a reader subtracts it from its own time of sending the
+	// request for the feed plus StreamAgeMS (or of arrival, where that is absent).
+	ConfirmedAgoMS int64 `json:"confirmed_ago_ms"`
+	// StreamAgeMS is how long after the feed's request arrived this was sent, in
+	// milliseconds, by the sender's monotonic clock: a heartbeat that the network
+	// held back cannot pass for a fresh one. The feed's handler sets it.
+	StreamAgeMS int64 `json:"stream_age_ms,omitempty"`
+
+	Replica string `json:"replica,omitempty"`
+	Pending int    `json:"pending,omitempty"` // rules and lifts that are not in the log yet
 }
 
 // Ack is the body of POST /revocations/ack: a verifier has applied a position.

@@ -47,6 +47,9 @@ const (
 	PathAdminAudit       = "/admin/v1/audit"
 )
 
+// The feed's handler sets revocation.Heartbeat's StreamAgeMS on each stream,
+// and sends a heartbeat as soon as a reader is up to date, then regularly.
+//
 // Query parameters of PathFeed: a verifier names itself with the id that its
 // acknowledgements carry, so that one that has not acknowledged yet is known.
 const (
