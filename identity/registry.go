@@ -1,9 +1,14 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
-	"time"
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
 
 	"github.com/writbroker/writ/token"
 )
@@ -18,44 +23,128 @@ type KeyFinder interface {
 	Generation(source string) uint64
 }
 
-// Registry is the compiled set of identity sources. It is safe for concurrent use.
-type Registry struct{ sources []Source }
-
-// Compile checks the sources, applies their presets and compiles them. It reports every fault at
-// once: the error joins one *SourceError each.
-func Compile(sources []Source) (*Registry, error) { return &Registry{sources: sources}, nil }
-
-// Sources returns the sources, presets and defaults applied, in the order given.
-func (r *Registry) Sources() []Source { return r.sources }
-
-// SourceOf returns the source that a principal's id belongs to, found by its prefix.
-func (r *Registry) SourceOf(id string) (Source, bool) { return Source{}, false }
-
-// Authenticate verifies a JWT.
-func (r *Registry) Authenticate(ctx context.Context, raw string, now time.Time, keys KeyFinder) (*Principal, error) {
-	return nil, ErrUnknownIssuer
+// Registry is the compiled set of identity sources. It is safe for concurrent use; all but the X.509
+// authorities is immutable.
+type Registry struct {
+	ordered []*source
+	// Where a JWT belongs: by its iss, or without one by the trust domain of its sub.
+	byIssuer      map[string]*source
+	byTrustDomain map[string]*source
+	// x509 is by trust domain, too.
+	x509     map[string]*source
+	byName   map[string]*source
+	prefixes []*source // sorted by prefix
 }
 
-// SetAuthorities replaces the X.509 authorities of a source.
-func (r *Registry) SetAuthorities(source string, authorities []*x509.Certificate) error { return nil }
-
-// AuthenticateX509 verifies an X.509-SVID, leaf first.
-func (r *Registry) AuthenticateX509(chain []*x509.Certificate, now time.Time) (*Principal, error) {
-	return nil, ErrUnknownIssuer
+// newRegistry indexes the sources and reports those that conflict.
+func newRegistry(compiled []*source) (*Registry, []error) {
+	r := &Registry{
+		ordered:       compiled,
+		byIssuer:      map[string]*source{},
+		byTrustDomain: map[string]*source{},
+		x509:          map[string]*source{},
+		byName:        map[string]*source{},
+	}
+	var conflicts []error
+	claim := func(index map[string]*source, key, field string, s *source) {
+		if other, taken := index[key]; taken {
+			conflicts = append(conflicts, &SourceError{
+				Source: s.Name, Field: field,
+				Message: fmt.Sprintf("%q is used by source %q already; one of them would never be asked", key, other.Name),
+			})
+			return
+		}
+		index[key] = s
+	}
+	for _, s := range compiled {
+		claim(r.byName, s.Name, "name", s)
+		switch {
+		case s.jwt && s.Issuer != "":
+			claim(r.byIssuer, s.Issuer, "issuer", s)
+		case s.jwt:
+			claim(r.byTrustDomain, s.TrustDomain, "trust_domain", s)
+		}
+		if s.X509 != nil {
+			claim(r.x509, s.TrustDomain, "x509.trust_domain", s)
+		}
+	}
+	r.prefixes = slices.SortedFunc(slices.Values(compiled), func(a, b *source) int {
+		return cmp.Compare(a.SubjectPrefix, b.SubjectPrefix)
+	})
+	return r, append(conflicts, r.prefixConflicts()...)
 }
 
-// Cache remembers verified tokens.
-type Cache struct {
-	registry *Registry
-	keys     KeyFinder
+// prefixConflicts finds prefixes that begin another. Sorted, whatever a prefix begins follows it
+// without a gap, so comparing with the last one that begins nothing finds them all.
+func (r *Registry) prefixConflicts() []error {
+	var conflicts []error
+	for i, shorter := range r.prefixes {
+		for _, longer := range r.prefixes[i+1:] {
+			if shorter.SubjectPrefix == "" || !strings.HasPrefix(longer.SubjectPrefix, shorter.SubjectPrefix) {
+				break
+			}
+			conflicts = append(conflicts, &SourceError{
+				Source: longer.Name, Field: "subject_prefix",
+				Message: fmt.Sprintf("%q begins with the prefix %q of source %q, which could then name principals of this one",
+					longer.SubjectPrefix, shorter.SubjectPrefix, shorter.Name),
+			})
+		}
+	}
+	return conflicts
 }
 
-// NewCache returns a cache of at most size tokens.
-func NewCache(reg *Registry, keys KeyFinder, size int) *Cache {
-	return &Cache{registry: reg, keys: keys}
+// Sources returns the sources, presets and defaults applied, in the order given to Compile. The
+// slice and what it holds are the caller's.
+func (r *Registry) Sources() []Source {
+	out := make([]Source, len(r.ordered))
+	for i, s := range r.ordered {
+		out[i] = s.clone()
+	}
+	return out
 }
 
-// Authenticate is Registry.Authenticate, or what it said before.
-func (c *Cache) Authenticate(ctx context.Context, raw string, now time.Time) (*Principal, error) {
-	return c.registry.Authenticate(ctx, raw, now, c.keys)
+// SourceOf returns the source whose prefix begins a principal's id. There is at most one. It takes
+// time logarithmic in the number of sources.
+func (r *Registry) SourceOf(id string) (Source, bool) {
+	// No prefix begins another, so the last one that sorts before the id is the only candidate.
+	i := sort.Search(len(r.prefixes), func(i int) bool { return r.prefixes[i].SubjectPrefix > id }) - 1
+	if i < 0 || !strings.HasPrefix(id, r.prefixes[i].SubjectPrefix) {
+		return Source{}, false
+	}
+	return r.prefixes[i].clone(), true
+}
+
+// SetAuthorities replaces the X.509 authorities of a source, from the next AuthenticateX509 on. None means that its
+// SVIDs are refused with ErrKeysUnavailable, as they are before the first call. The error says that
+// there is no such source, or that it takes no X.509-SVIDs.
+func (r *Registry) SetAuthorities(source string, authorities []*x509.Certificate) error {
+	s, ok := r.byName[source]
+	if !ok || s.X509 == nil {
+		return &SourceError{Source: source, Field: "x509", Message: "there is no such source of X.509-SVIDs"}
+	}
+	if len(authorities) == 0 {
+		s.authorities.Store(nil)
+		return nil
+	}
+	pool := x509.NewCertPool()
+	for _, authority := range authorities {
+		pool.AddCert(authority)
+	}
+	s.authorities.Store(pool)
+	return nil
+}
+
+// clone copies what the caller could otherwise change under the registry.
+func (s *source) clone() Source {
+	out := s.Source
+	out.Audiences = slices.Clone(out.Audiences)
+	out.Algorithms = slices.Clone(out.Algorithms)
+	out.Types = slices.Clone(out.Types)
+	out.Require = slices.Clone(out.Require)
+	out.Claims = maps.Clone(out.Claims)
+	if out.X509 != nil {
+		own := *out.X509
+		out.X509 = &own
+	}
+	return out
 }

@@ -59,7 +59,8 @@ type Source struct {
 	// X509 accepts X.509-SVIDs.
 	X509 *X509Config `json:"x509,omitempty" yaml:"x509,omitempty"`
 
-	// AllowPrivateAddresses lets keys be fetched from loopback, private and link-local addresses.
+	// AllowPrivateAddresses lets keys be fetched from loopback and private addresses, and by http. Link-local
+	// addresses and the clouds' metadata services stay closed.
 	AllowPrivateAddresses bool `json:"allow_private_addresses,omitempty" yaml:"allow_private_addresses,omitempty"`
 	// CAFile holds the PEM certificates that the key server's must chain to, in place of the system's.
 	CAFile string `json:"ca_file,omitempty" yaml:"ca_file,omitempty"`
@@ -81,7 +82,8 @@ type Rule struct {
 type X509Config struct {
 	// TrustDomain defaults to the source's, and must equal it if both are set.
 	TrustDomain string `json:"trust_domain,omitempty" yaml:"trust_domain,omitempty"`
-	// BundleFile holds the authorities: a SPIFFE bundle (JSON) or PEM certificates. If it is empty, they come
-	// from the source's JWKSFile or JWKSURI.
+	// Where the trust domain's authorities are; exactly one. BundleFile is a SPIFFE bundle (JSON) or PEM
+	// certificates, BundleURI a bundle endpoint (https_web profile).
 	BundleFile string `json:"bundle_file,omitempty" yaml:"bundle_file,omitempty"`
+	BundleURI  string `json:"bundle_uri,omitempty" yaml:"bundle_uri,omitempty"`
 }
