@@ -1,5 +1,3 @@
-# syntax=docker/dockerfile:1
-
 FROM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -8,8 +6,7 @@ COPY . .
 ARG VERSION=unknown
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/usr/local/bin/writ ./cmd/writ \
- && install -d -m 0700 -o 65532 -g 65532 /out/var/lib/writ /out/run/writ \
- && install -d -m 0755 /out/etc/writ \
+ && install -d -m 0700 /state \
  && install -D -m 0644 LICENSE /out/usr/share/doc/writ/LICENSE \
  && install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt
 
@@ -17,6 +14,8 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
 # against, and the directories that its state is mounted at.
 FROM scratch
 COPY --from=build /out/ /
+COPY --from=build --chown=65532:65532 /state/ /var/lib/writ/
+COPY --from=build --chown=65532:65532 /state/ /run/writ/
 USER 65532:65532
 VOLUME ["/var/lib/writ"]
 EXPOSE 8443 8444
