@@ -72,27 +72,24 @@ func overlaps(p, q string) bool {
 	}
 }
 
-// intersect is the pattern of what both match; they must overlap.
-func intersect(p, q string) string {
-	var both strings.Builder
-	both.Grow(len(p) + len(q))
+// intersect writes the pattern of what both match; they must overlap.
+func intersect(both *strings.Builder, p, q string) {
 	for {
 		if p == "**" {
 			both.WriteString(q)
-			return both.String()
+			return
 		}
 		if q == "**" {
 			both.WriteString(p)
-			return both.String()
+			return
 		}
-		a, restP, more := strings.Cut(p, "/")
-		b, restQ, _ := strings.Cut(q, "/")
-		both.WriteString(narrower(a, b))
-		if !more {
-			return both.String()
+		endP, endQ := segmentEnd(p, 0), segmentEnd(q, 0)
+		both.WriteString(narrower(p[:endP], q[:endQ]))
+		if endP == len(p) {
+			return
 		}
 		both.WriteByte('/')
-		p, q = restP, restQ
+		p, q = p[endP+1:], q[endQ+1:]
 	}
 }
 
@@ -153,7 +150,9 @@ func from(n int) lengths { return ^lengths(0) << n }
 // (of k segments) filled up with * to n segments.
 func (s Scope) lengthsUnder(base string, k int) lengths {
 	own, n := s.base()
-	if !s.tail && n <= k {
+	// What s says of the segments after the k-th must be that they may be
+	// anything; the last byte settles it for most.
+	if n <= k && !s.tail || n > k && own[len(own)-1] != '*' {
 		return 0
 	}
 	mine, rest := head(own, min(n, k))

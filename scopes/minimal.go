@@ -154,12 +154,25 @@ type group struct {
 	wide []Scope // with AnyAction, if the action is a name
 }
 
-func (g group) covered(base string, k int, except Scope) lengths {
+// makesUp says whether other members cover s between them, as prune has left
+// none that does so alone.
+func (g group) makesUp(s Scope) bool {
+	var covered lengths
+	for _, members := range [...][]Scope{g.own, g.wide} {
+		for i := range members {
+			if u := &members[i]; u.reachesBeyond(s) {
+				covered |= u.lengthsOf(s)
+			}
+		}
+	}
+	return covered == s.allLengths()
+}
+
+// under returns the lengths at which the group covers base and * after it.
+func (g group) under(base string, k int) lengths {
 	var covered lengths
 	for _, s := range g.own {
-		if s != except {
-			covered |= s.lengthsUnder(base, k)
-		}
+		covered |= s.lengthsUnder(base, k)
 	}
 	for _, s := range g.wide {
 		covered |= s.lengthsUnder(base, k)
@@ -169,17 +182,16 @@ func (g group) covered(base string, k int, except Scope) lengths {
 
 // form is how the minimal form writes s, and whether it needs s at all.
 func (g group) form(s Scope) (Scope, bool) {
-	base, n := s.base()
-	if s.tail && g.covered(base, n, s) == s.allLengths() {
+	if s.tail && g.makesUp(s) {
 		return Scope{}, false
 	}
+	base, n := s.base()
 	core, k := stripStars(base, n)
-	if !s.tail && k == n {
+	if k == n { // nothing shorter says more
 		return s, true
 	}
-	covered := g.covered(core, k, Scope{})
 	// The least length from which on every length is covered.
-	least := bits.Len64(^uint64(covered))
+	least := bits.Len64(^uint64(g.under(core, k)))
 	if least > int(s.segments) || s.tail && least == int(s.segments) {
 		return s, true
 	}

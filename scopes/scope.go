@@ -24,11 +24,6 @@ func Parse(text string) (Scope, error) {
 	if len(text) > MaxScopeBytes {
 		return Scope{}, syntaxError(text, MaxScopeBytes, "longer than 512 bytes")
 	}
-	return parse(text)
-}
-
-// parse is Parse without the limit of bytes: an intersection may be longer.
-func parse(text string) (Scope, error) {
 	tool := nameLength(text)
 	if tool == 0 {
 		return Scope{}, syntaxError(text, 0, "a tool is [a-z][a-z0-9_-]*")
@@ -53,7 +48,7 @@ func parse(text string) (Scope, error) {
 		return Scope{}, syntaxError(text, action+1+offset, problem)
 	}
 	return Scope{
-		text: text, tool: uint16(tool), action: uint16(action), //nolint:gosec // both < MaxScopeBytes: names come from parsed scopes
+		text: text, tool: uint16(tool), action: uint16(action), //nolint:gosec // both < MaxScopeBytes
 		segments: sh.segments, tail: sh.tail, wild: sh.wild,
 	}, nil
 }
@@ -203,10 +198,18 @@ func (s Scope) Intersect(b Scope) (Scope, bool) {
 	case b.Covers(s):
 		return s, true
 	}
-	action := s.Action()
+	named := s
 	if s.anyAction() {
-		action = b.Action()
+		named = b
 	}
-	both, err := parse(s.Tool() + ":" + action + ":" + intersect(s.Resource(), b.Resource()))
-	return both, err == nil
+	var text strings.Builder
+	text.Grow(max(len(s.text), len(b.text)) + 16)
+	text.WriteString(named.text[:named.action+1])
+	intersect(&text, s.Resource(), b.Resource())
+	both := Scope{
+		text: text.String(), tool: named.tool, action: named.action,
+		segments: max(s.segments, b.segments), tail: s.tail && b.tail,
+	}
+	both.wild = strings.IndexByte(both.Resource(), '*') >= 0
+	return both, true
 }

@@ -34,11 +34,17 @@ func coversAction(union []Scope, s Scope, action string) bool {
 		if u.fits(s) && covers(u.Resource(), s.Resource()) {
 			return true
 		}
-		if s.tail {
+		if s.tail && u.reachesBeyond(s) {
 			covered |= u.lengthsOf(s)
 		}
 	}
 	return s.tail && covered == s.allLengths()
+}
+
+// reachesBeyond says whether s, which does not cover the tail b, may cover it
+// at some lengths: a tail that begins no later covers it at all or at none.
+func (s Scope) reachesBeyond(b Scope) bool {
+	return s.segments > b.segments || s.segments == b.segments && !s.tail
 }
 
 // MinusIsEmpty says whether nothing is left of the resources of p once those
@@ -54,7 +60,7 @@ func MinusIsEmpty(p Scope, inner []Scope) bool {
 		if u.CoversResource(p) {
 			return true
 		}
-		if p.tail && u.segments > 0 && u.sameTool(p) {
+		if p.tail && u.reachesBeyond(p) && u.sameTool(p) {
 			covered |= u.lengthsOf(p)
 		}
 	}
