@@ -139,6 +139,25 @@ func TestSourceFaultHasItsLine(t *testing.T) {
 	}
 }
 
+func TestCertificatesNeedTLS(t *testing.T) {
+	source := `    - name: mesh
+      preset: spiffe-x509
+      trust_domain: example.org
+      x509: {bundle_file: bundle.pem}
+`
+	_, err := parse(minimal + source)
+	if faults := faultsOf(t, err); len(faults) != 1 || faults[0].Key != "identity.sources[1].x509" || faults[0].Line != 14 {
+		t.Errorf("faults are:\n%v", err)
+	}
+	c, err := parse(minimal + source + "public: {tls: {cert_file: tls.crt, key_file: tls.key}}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Identity.Sources[1].X509.BundleFile; got != "/etc/writ/bundle.pem" {
+		t.Errorf("bundle_file = %q, want it beside the configuration", got)
+	}
+}
+
 func TestCheckFiles(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, mode os.FileMode) string {

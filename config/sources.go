@@ -20,11 +20,18 @@ func (k *checker) sources() {
 		if _, ok := places[s.Name]; !ok {
 			places[s.Name] = key
 		}
+	}
+	registry, err := identity.Compile(sources)
+	if err == nil {
+		// With the presets applied: one of them may be what asks for certificates.
+		sources = registry.Sources()
+	}
+	for i, s := range sources {
 		if s.X509 != nil && !k.config.Public.TLS.Enabled() {
-			k.fault(key+".x509", "needs client certificates, and the public listener has no TLS", "set public.tls")
+			k.fault(fmt.Sprintf("identity.sources[%d].x509", i),
+				"needs client certificates, and the public listener has no TLS", "set public.tls")
 		}
 	}
-	_, err := identity.Compile(sources)
 	for _, e := range each(err) {
 		key, message := "identity.sources", e.Error()
 		if fault, ok := errors.AsType[*identity.SourceError](e); ok {
