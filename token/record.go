@@ -15,6 +15,7 @@ func ParseRecord(raw string, limit int) (*Unverified, error) {
 	if first <= 0 || last-first < 2 || last == len(raw)-1 || strings.IndexByte(raw[first+1:last], '.') >= 0 {
 		return nil, fmt.Errorf("%w: not three parts joined by dots", ErrMalformed)
 	}
+	// encoding/base64 skips line breaks even when it is strict.
 	if strings.IndexByte(raw, '\n') >= 0 || strings.IndexByte(raw, '\r') >= 0 {
 		return nil, fmt.Errorf("%w: line break", ErrMalformed)
 	}
@@ -25,7 +26,7 @@ func ParseRecord(raw string, limit int) (*Unverified, error) {
 	}
 	u.payload, u.signature = decoded[1], decoded[2]
 	if err := u.parseHeader(decoded[0]); err != nil {
-		return nil, fmt.Errorf("reading record header: %w", err)
+		return nil, fmt.Errorf("reading token header: %w", err)
 	}
 	return u, nil
 }
