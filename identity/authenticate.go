@@ -89,12 +89,6 @@ func (s *source) checkHeader(h token.Header) error {
 	if !slices.Contains(s.Algorithms, h.Algorithm) {
 		return ErrAlgorithm
 	}
-	if h.Type == "" {
-		if slices.Contains(s.Types, "") {
-			return nil
-		}
-		return ErrType
-	}
 	if err := token.CheckType(h, s.Types...); err != nil {
 		return ErrType
 	}
@@ -115,6 +109,9 @@ func (s *source) verify(ctx context.Context, unverified *token.Unverified, keys 
 	failure := ErrKeyNotFound
 	tried := 0
 	for _, key := range found {
+		if kid == "" {
+			key.ID = "" // the token names none: the signature alone tells
+		}
 		_, err := unverified.Verify(key)
 		if err == nil {
 			return generation, nil

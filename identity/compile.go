@@ -122,7 +122,7 @@ func complete(s Source, f *faults) Source {
 		s.Types = []string{"", "JWT"}
 	}
 	s.Audiences = slices.Clone(s.Audiences)
-	s.Algorithms = slices.Clone(s.Algorithms)
+	s.Algorithms = bothNames(s.Algorithms)
 	s.Types = slices.Clone(s.Types)
 	s.Require = slices.Clone(s.Require)
 	if _, set := s.Claims[SubjectClaim]; !set {
@@ -189,6 +189,17 @@ func checkJWT(s Source, f *faults) {
 
 func asymmetric() []string {
 	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA"}
+}
+
+// bothNames lets Ed25519 and EdDSA, its name before RFC 9864, stand for each other.
+func bothNames(algorithms []string) []string {
+	out := slices.Clone(algorithms)
+	for _, pair := range [][2]string{{"Ed25519", "EdDSA"}, {"EdDSA", "Ed25519"}} {
+		if slices.Contains(algorithms, pair[0]) && !slices.Contains(algorithms, pair[1]) {
+			out = append(out, pair[1])
+		}
+	}
+	return out
 }
 
 func checkKeyLocation(s Source, f *faults) {
