@@ -162,3 +162,7 @@ func acmeClaims() object {
 		"iat": issuedAt().Unix(), "nbf": issuedAt().Unix(), "exp": issuedAt().Add(time.Hour).Unix(),
 	}
 }
+
+func tokenKey(header object, key crypto.Signer) token.Key {
+	return token.Key{ID: header["kid"].(string), Public: key.Public()}
+}

@@ -104,14 +104,15 @@ func (r *Registry) Sources() []Source {
 }
 
 // SourceOf returns the source whose prefix begins a principal's id. There is at most one. It takes
-// time logarithmic in the number of sources.
+// time logarithmic in the number of sources, and allocates nothing: what the Source holds is shared
+// and read-only.
 func (r *Registry) SourceOf(id string) (Source, bool) {
 	// No prefix begins another, so the last one that sorts before the id is the only candidate.
 	i := sort.Search(len(r.prefixes), func(i int) bool { return r.prefixes[i].SubjectPrefix > id }) - 1
 	if i < 0 || !strings.HasPrefix(id, r.prefixes[i].SubjectPrefix) {
 		return Source{}, false
 	}
-	return r.prefixes[i].clone(), true
+	return r.prefixes[i].Source, true
 }
 
 // SetAuthorities replaces the X.509 authorities of a source, from the next AuthenticateX509 on. None means that its
