@@ -29,9 +29,9 @@ func typicalClaims(tb testing.TB) *token.Claims {
 		Expiry:   issuedAt + 900, IssuedAt: issuedAt,
 		ID: "01990a5f-7c3e-7d4a-8b5c-0123456789ab", ClientID: "k8s:agents:report-writer",
 		Scope: set, Actor: &token.Actor{Subject: "k8s:agents:report-writer"},
-		Roles: []string{"analyst"}, Task: "weekly-report-4711",
+		Roles: []string{"analyst"}, Task: "report-4711",
 		Rev: token.Rev{Lineage: 0x8f3a12bc99d0e471, Seq: 10234}, Policy: "0123456789abcdef",
-		Ancestors: []token.Ancestor{{ID: "01990a5f-6b2d-7c1f-9a0e-ba9876543210", KeyID: "n5kq2xw7hd3mzc4t"}},
+		Ancestors: []token.Ancestor{{ID: "01990a5f-6b2d-7c1f-9a0e-ba9876543210", KeyID: "n5kq2xw7hd3m"}},
 	}
 }
 
