@@ -1,0 +1,60 @@
+package arch_test
+
+// home is one line of the tree: a package, and all that lies below it unless a
+// line of its own says otherwise.
+type home struct {
+	path    string
+	imports []string // ours, besides what these may import; all point to lines above
+	pure    bool     // no files, no network, no log: directly, and not in tests
+	adapter bool     // wired only in cmd
+	forbids []string // prefixes of paths that it must not depend on, at any depth
+}
+
+// tree is in order: an import points only upwards. What is not in it does not
+// belong to the module.
+var tree = []home{
+	{path: "scopes", pure: true},
+	{path: "token", pure: true, imports: []string{"scopes"}},
+	{path: "identity", pure: true, imports: []string{"token"}},
+	{path: "identity/jwks", imports: []string{"identity"}},
+	{path: "policy", pure: true, imports: []string{"scopes", "identity"}},
+	{path: "policy/analyze", imports: []string{"policy"}},
+	{path: "store"},
+	{path: "store/storetest", adapter: true, imports: []string{"store"}},
+	{path: "store/bolt", adapter: true, imports: []string{"store"}},
+	{path: "store/redis", adapter: true, imports: []string{"store"}},
+	{path: "keys", imports: []string{"token", "store"}},
+	{path: "keys/file", adapter: true, imports: []string{"keys"}},
+	{path: "keys/vault", adapter: true, imports: []string{"keys"}},
+	{path: "keys/awskms", adapter: true, imports: []string{"keys"}},
+	{path: "revocation", pure: true, imports: []string{"scopes", "token"}},
+	{path: "revocation/journal", imports: []string{"revocation", "store"}},
+	{path: "audit", imports: []string{"scopes", "identity", "policy"}},
+	{path: "mint", imports: []string{"policy", "token", "keys"}},
+	{path: "mint/awssts", adapter: true, imports: []string{"mint", "policy", "scopes"}},
+	{path: "broker", imports: []string{"identity/jwks", "policy/analyze", "revocation/journal", "audit", "mint"}},
+	// The types of the wire are a leaf, so that clients need nothing else.
+	{path: "httpapi/wire", imports: []string{"scopes", "token", "revocation"}},
+	{path: "httpapi", imports: []string{"broker", "httpapi/wire"}},
+	{path: "console", imports: []string{"httpapi/wire"}},
+	{path: "client", imports: []string{"httpapi/wire"}, forbids: clouds},
+	{path: "verifier", imports: []string{"scopes", "token", "revocation", "client"}, forbids: clouds},
+	{path: "config", imports: []string{"identity"}},
+	{path: "cmd/writ", imports: everything},
+	{path: "examples", imports: everything},
+	{path: "internal/arch"},
+	{path: "internal/mutants"},
+}
+
+// everything lets a line import all the lines above it, adapters too.
+var everything = []string{"*"}
+
+// clouds is what a program that only holds or checks tokens must not have to
+// build: storage, clouds, policy's language, the command line.
+var clouds = []string{
+	"cel.dev/", "github.com/aws/", "github.com/hashicorp/", "github.com/redis/", "github.com/spf13/",
+	"github.com/prometheus/", "go.etcd.io/", "go.yaml.in/", "go.opentelemetry.io/", "sigs.k8s.io/",
+}
+
+// impure is what a pure package does not import.
+var impure = []string{"database/sql", "log", "log/slog", "net", "net/http", "os", "os/exec", "os/signal", "syscall"}
