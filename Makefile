@@ -35,6 +35,7 @@ lint: $(LINT) ## Check format, go vet and golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt-ed:" $$unformatted; exit 1; fi
 	$(GO) vet $(PACKAGES)
+	cd e2e && $(GO) vet ./...
 	$(LINT) run $(PACKAGES)
 
 .PHONY: fuzz

@@ -1,8 +1,12 @@
 // Reads the line that `writ dev --json` prints from standard input, and plays an
 // agent and a resource server against that broker with oauth4webapi alone.
 import assert from 'node:assert/strict'
+import { webcrypto } from 'node:crypto'
 import { text } from 'node:stream/consumers'
 import * as oauth from 'oauth4webapi'
+
+// Before version 20, Node.js keeps it to itself.
+globalThis.crypto ??= webcrypto
 
 const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token'
