@@ -1,0 +1,76 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/writbroker/writ/audit"
+	"github.com/writbroker/writ/revocation"
+)
+
+// RotateOrder asks for a rotation of the signing key.
+type RotateOrder struct {
+	// Now activates the published next key at once instead of when the plan says.
+	Now bool
+	// Revoke is the kid of a key that leaked: it leaves the JWKS, and its tokens and their
+	// descendants are refused for good. Empty: a planned rotation, which no token notices.
+	Revoke string
+	Reason string
+	Wait   time.Duration
+}
+
+// RotateKeys rotates. The rule on a revoked key is in force before the ring changes, so
+// that there is no moment in which the key is neither published nor refused.
+func (b *Broker) RotateKeys(ctx context.Context, op *Operator, order RotateOrder) (*Revocation, error) {
+	var out *Revocation
+	if order.Revoke != "" {
+		if err := b.knownKey(order.Revoke); err != nil {
+			return nil, err
+		}
+		r, err := b.Revoke(ctx, op, RevokeOrder{
+			Selector: revocation.SelectKey, Value: order.Revoke, Reason: order.Reason, Apply: true, Wait: order.Wait,
+		})
+		if err != nil {
+			return nil, err
+		}
+		out = r
+	}
+	if err := b.cfg.Keys.RotateNow(ctx, order.Revoke); err != nil {
+		return out, &UnavailableError{RetryAfter: retryKeys, Detail: "the key ring could not be changed", Cause: err}
+	}
+	_, err := b.cfg.Audit.Append(ctx, audit.Event{
+		Time: b.cfg.Now(), Kind: audit.KindKeys, Outcome: audit.Allow, Subject: op.ID, ClientID: op.Agent, RemoteIP: op.IP,
+		Detail: map[string]string{"revoked": order.Revoke, "reason": order.Reason, "operator_token": op.TokenID},
+	})
+	if err != nil && !op.breakGlass {
+		return out, b.mustRecord(err)
+	}
+	return out, nil
+}
+
+func (b *Broker) knownKey(kid string) error {
+	if _, ok := b.cfg.Keys.Ring().Public().Key(kid); ok {
+		return nil
+	}
+	return fmt.Errorf("%w: no key %q in the ring; writ keys list shows them", ErrNotFound, kid)
+}
+
+// errorCode is the code under which an error is recorded: the sentinel's own words.
+func errorCode(err error) string {
+	for _, s := range []struct {
+		err  error
+		code string
+	}{
+		{ErrRequest, "invalid_request"}, {ErrClient, "invalid_client"}, {ErrSubjectToken, "invalid_subject_token"},
+		{ErrActorToken, "invalid_actor_token"}, {ErrTokenType, "unsupported_token_type"}, {ErrTarget, "invalid_target"},
+		{ErrScope, "invalid_scope"}, {ErrUnauthorized, "unauthorized"}, {ErrForbidden, "forbidden"},
+		{ErrNotFound, "not_found"}, {ErrUnavailable, "unavailable"}, {ErrRateLimited, "rate_limited"},
+	} {
+		if errors.Is(err, s.err) {
+			return s.code
+		}
+	}
+	return "server_error"
+}

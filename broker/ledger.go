@@ -1,0 +1,312 @@
+package broker
+
+import (
+	"context"
+	"encoding/binary"
+	"hash/maphash"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/token"
+)
+
+// Ledger knows which tokens are alive, so that a revocation can be previewed. Tokens of
+// one kind (same subject, chain, scopes, roles, key, policy) are counted together, by the
+// minute of their expiry; ids and tasks are kept apart, in tables that expire with the
+// tokens. Memory is bounded by its Config; what did not fit is said in the answer.
+//
+// It serves previews, never a decision. It is filled behind the exchange: Issued costs
+// a channel send, and drops the token when the ledger is behind.
+type Ledger struct {
+	cfg   LedgerConfig
+	input chan entry
+	seed  maphash.Seed
+
+	mu      sync.Mutex
+	shapes  map[uint64]*shape
+	ids     map[uuid.UUID]int64 // jti → expiry; descendants count for each ancestor
+	tasks   map[string]*taskCount
+	dropped int64
+}
+
+// LedgerConfig bounds a Ledger. The zero values are the defaults.
+type LedgerConfig struct {
+	Shapes int // distinct kinds of tokens; 0 = 20,000, about 1.5 KB each
+	IDs    int // ids of live tokens; 0 = 1,000,000, about 50 bytes each
+	Tasks  int // live tasks; 0 = 100,000, about 150 bytes each
+	Now    func() time.Time
+}
+
+type entry struct {
+	claims *token.Claims
+	kid    string
+}
+
+type shape struct {
+	claims *token.Claims // of one token of this kind
+	kid    string
+	counts map[int64]int64 // minute of expiry → tokens
+	last   int64           // the longest expiry
+}
+
+type taskCount struct {
+	tokens map[int64]int64
+	agents map[string]bool
+	last   int64
+}
+
+// Preview says what a rule would hit now.
+type Preview struct {
+	Tokens        int64
+	Agents        []string // ids, sorted
+	Subjects      []string
+	Roles         []string
+	LongestExpiry time.Time
+	BySubject     map[string]int64
+	Incomplete    string // why the counts may be low, or empty
+}
+
+// NewLedger returns an empty ledger.
+func NewLedger(cfg LedgerConfig) *Ledger {
+	if cfg.Shapes <= 0 {
+		cfg.Shapes = 20_000
+	}
+	if cfg.IDs <= 0 {
+		cfg.IDs = 1_000_000
+	}
+	if cfg.Tasks <= 0 {
+		cfg.Tasks = 100_000
+	}
+	return &Ledger{
+		cfg: cfg, input: make(chan entry, 4096), seed: maphash.MakeSeed(),
+		shapes: map[uint64]*shape{}, ids: map[uuid.UUID]int64{}, tasks: map[string]*taskCount{},
+	}
+}
+
+// Issued notes a token. It never blocks.
+func (l *Ledger) Issued(c *token.Claims, kid string) {
+	select {
+	case l.input <- entry{c, kid}:
+	default:
+		l.mu.Lock()
+		l.dropped++
+		l.mu.Unlock()
+	}
+}
+
+// Run takes in what was issued until ctx ends, and forgets what has expired.
+func (l *Ledger) Run(ctx context.Context) error {
+	tick := time.NewTicker(30 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case e := <-l.input:
+			l.mu.Lock()
+			l.add(e)
+			l.mu.Unlock()
+		case <-tick.C:
+			l.mu.Lock()
+			l.sweep(l.cfg.Now().Unix())
+			l.mu.Unlock()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// drain takes in what waits, so that a preview sees the tokens issued before it.
+func (l *Ledger) drain() {
+	for range cap(l.input) {
+		select {
+		case e := <-l.input:
+			l.add(e)
+		default:
+			return
+		}
+	}
+}
+
+func (l *Ledger) add(e entry) {
+	minute := e.claims.Expiry/60 + 1
+	if !l.addShape(e, minute) {
+		l.dropped++
+	}
+	l.addIDs(e.claims)
+	if e.claims.Task != "" {
+		l.addTask(e.claims, minute)
+	}
+}
+
+func (l *Ledger) addShape(e entry, minute int64) bool {
+	key := l.shapeKey(e.claims, e.kid)
+	s, ok := l.shapes[key]
+	if !ok {
+		if len(l.shapes) >= l.cfg.Shapes {
+			l.sweep(l.cfg.Now().Unix())
+			if len(l.shapes) >= l.cfg.Shapes {
+				return false
+			}
+		}
+		s = &shape{claims: e.claims, kid: e.kid, counts: map[int64]int64{}}
+		l.shapes[key] = s
+	}
+	s.counts[minute]++
+	s.last = max(s.last, e.claims.Expiry)
+	return true
+}
+
+func (l *Ledger) addIDs(c *token.Claims) {
+	note := func(id string) {
+		u, err := uuid.Parse(id)
+		if err != nil {
+			return
+		}
+		if _, ok := l.ids[u]; !ok && len(l.ids) >= l.cfg.IDs {
+			l.dropped++
+			return
+		}
+		l.ids[u] = max(l.ids[u], c.Expiry)
+	}
+	note(c.ID)
+}
+
+func (l *Ledger) addTask(c *token.Claims, minute int64) {
+	t, ok := l.tasks[c.Task]
+	if !ok {
+		if len(l.tasks) >= l.cfg.Tasks {
+			l.dropped++
+			return
+		}
+		t = &taskCount{tokens: map[int64]int64{}, agents: map[string]bool{}}
+		l.tasks[c.Task] = t
+	}
+	t.tokens[minute]++
+	t.agents[c.ClientID] = true
+	t.last = max(t.last, c.Expiry)
+}
+
+// shapeKey hashes all that a rule can select by, but for ids, the task and rev; each part
+// is prefixed by its length, so that no two shapes run together.
+func (l *Ledger) shapeKey(c *token.Claims, kid string) uint64 {
+	var h maphash.Hash
+	h.SetSeed(l.seed)
+	put := func(s string) {
+		var n [4]byte
+		binary.LittleEndian.PutUint32(n[:], uint32(len(s))) //nolint:gosec // lengths of claims are far below 4 GiB
+		_, _ = h.Write(n[:])
+		_, _ = h.WriteString(s)
+	}
+	put(c.Subject)
+	put(c.ClientID)
+	put(strings.Join(c.Actor.Chain(), "\x00"))
+	put(strings.Join(c.Roles, "\x00"))
+	put(strings.Join(c.Audience, "\x00"))
+	put(c.Scope.String())
+	put(c.Policy)
+	put(kid)
+	for _, a := range c.Ancestors {
+		put(a.KeyID)
+	}
+	return h.Sum64()
+}
+
+func (l *Ledger) sweep(now int64) {
+	minute := now / 60
+	for k, s := range l.shapes {
+		maps.DeleteFunc(s.counts, func(m, _ int64) bool { return m < minute })
+		if len(s.counts) == 0 {
+			delete(l.shapes, k)
+		}
+	}
+	maps.DeleteFunc(l.ids, func(_ uuid.UUID, exp int64) bool { return exp < now })
+	for k, t := range l.tasks {
+		if t.last < now {
+			delete(l.tasks, k)
+		}
+	}
+}
+
+// Preview counts the live tokens that the rule hits. A token id is looked up among the
+// ids; descendants of one are not counted apart, and the answer says so.
+func (l *Ledger) Preview(r revocation.Rule) Preview {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drain()
+	l.sweep(l.cfg.Now().Unix())
+	var p Preview
+	switch r.Selector {
+	case revocation.SelectToken:
+		p = l.previewToken(r.Value)
+	case revocation.SelectTask:
+		p = l.previewTask(r.Value)
+	default:
+		p = l.previewShapes(r)
+	}
+	if l.dropped > 0 && p.Incomplete == "" {
+		p.Incomplete = "more tokens were issued than the ledger keeps count of"
+	}
+	return p
+}
+
+func (l *Ledger) previewToken(id string) Preview {
+	p := Preview{Incomplete: "descendants of the token are hit too, and are not counted"}
+	u, err := uuid.Parse(id)
+	if err != nil {
+		return p
+	}
+	if exp, ok := l.ids[u]; ok {
+		p.Tokens = 1
+		p.LongestExpiry = time.Unix(exp, 0)
+	}
+	return p
+}
+
+func (l *Ledger) previewTask(task string) Preview {
+	t, ok := l.tasks[task]
+	if !ok {
+		return Preview{}
+	}
+	p := Preview{LongestExpiry: time.Unix(t.last, 0), Agents: slices.Sorted(maps.Keys(t.agents))}
+	for _, n := range t.tokens {
+		p.Tokens += n
+	}
+	return p
+}
+
+func (l *Ledger) previewShapes(r revocation.Rule) Preview {
+	agents, subjects, roles := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	p := Preview{BySubject: map[string]int64{}}
+	var last int64
+	alone := revocation.NewIndex(revocation.Options{})
+	if err := alone.Apply(revocation.Event{Type: revocation.EventRule, Rule: &r}); err != nil {
+		return Preview{Incomplete: "the rule could not be tried on the live tokens"}
+	}
+	for _, s := range l.shapes {
+		if _, hit := alone.Revoked(s.claims, s.kid); !hit {
+			continue
+		}
+		var n int64
+		for _, c := range s.counts {
+			n += c
+		}
+		p.Tokens += n
+		p.BySubject[s.claims.Subject] += n
+		agents[s.claims.ClientID] = true
+		subjects[s.claims.Subject] = true
+		for _, role := range s.claims.Roles {
+			roles[role] = true
+		}
+		last = max(last, s.last)
+	}
+	p.Agents, p.Subjects, p.Roles = slices.Sorted(maps.Keys(agents)), slices.Sorted(maps.Keys(subjects)), slices.Sorted(maps.Keys(roles))
+	if last > 0 {
+		p.LongestExpiry = time.Unix(last, 0)
+	}
+	return p
+}

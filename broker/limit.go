@@ -1,0 +1,107 @@
+package broker
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// limiter is a set of token buckets, one for each key, in bounded memory. A nil limiter
+// limits nothing.
+type limiter struct {
+	rate   rate.Limit
+	burst  int
+	seed   maphash.Seed
+	shards [limiterShards]limiterShard
+}
+
+type limiterShard struct {
+	mu      sync.Mutex
+	buckets map[string]*rate.Limiter
+}
+
+const (
+	limiterShards   = 16
+	limiterPerShard = 8192 // about 2 MB a shard
+)
+
+// newLimiter returns nil, no limit, for a rate of 0.
+func newLimiter(perSecond float64, burst int) *limiter {
+	if perSecond <= 0 {
+		return nil
+	}
+	l := &limiter{rate: rate.Limit(perSecond), burst: max(burst, 1), seed: maphash.MakeSeed()}
+	for i := range l.shards {
+		l.shards[i].buckets = map[string]*rate.Limiter{}
+	}
+	return l
+}
+
+// take uses one token of key's bucket. It returns 0, or how long until there is one.
+func (l *limiter) take(key string, now time.Time) time.Duration {
+	if l == nil {
+		return 0
+	}
+	r := l.bucket(key, now).ReserveN(now, 1)
+	wait := r.DelayFrom(now)
+	if wait > 0 {
+		r.CancelAt(now)
+	}
+	return wait
+}
+
+// peek says how long until key's bucket has a token, without using one.
+func (l *limiter) peek(key string, now time.Time) time.Duration {
+	if l == nil {
+		return 0
+	}
+	s := l.shard(key)
+	s.mu.Lock()
+	b, ok := s.buckets[key]
+	s.mu.Unlock()
+	if !ok {
+		return 0
+	}
+	missing := 1 - b.TokensAt(now)
+	if missing <= 0 {
+		return 0
+	}
+	return time.Duration(missing / float64(l.rate) * float64(time.Second))
+}
+
+func (l *limiter) shard(key string) *limiterShard {
+	return &l.shards[maphash.String(l.seed, key)%limiterShards]
+}
+
+func (l *limiter) bucket(key string, now time.Time) *rate.Limiter {
+	s := l.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, ok := s.buckets[key]
+	if !ok {
+		if len(s.buckets) >= limiterPerShard {
+			s.evict(now, l.burst)
+		}
+		b = rate.NewLimiter(l.rate, l.burst)
+		s.buckets[key] = b
+	}
+	return b
+}
+
+// evict drops the buckets that are full again, since a new one is the same. If none is,
+// it drops any one: memory stays bounded, and the key concerned starts afresh.
+func (s *limiterShard) evict(now time.Time, burst int) {
+	for k, b := range s.buckets {
+		if b.TokensAt(now) >= float64(burst) {
+			delete(s.buckets, k)
+		}
+	}
+	for k := range s.buckets {
+		if len(s.buckets) < limiterPerShard {
+			return
+		}
+		delete(s.buckets, k)
+	}
+}

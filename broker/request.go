@@ -1,0 +1,64 @@
+package broker
+
+import (
+	"crypto/x509"
+	"net/netip"
+	"time"
+)
+
+// Token types of RFC 8693 section 3 that are accepted or issued.
+const (
+	TokenTypeAccessToken = "urn:ietf:params:oauth:token-type:access_token" //nolint:gosec // a type name of RFC 8693, not a credential
+	TokenTypeJWT         = "urn:ietf:params:oauth:token-type:jwt"          //nolint:gosec // a type name of RFC 8693, not a credential
+	TokenTypeIDToken     = "urn:ietf:params:oauth:token-type:id_token"     //nolint:gosec // a type name of RFC 8693, not a credential
+)
+
+// Caller is what the transport knows of whoever sent a request.
+type Caller struct {
+	// Certificates is the chain that the client presented in the TLS handshake, leaf first,
+	// not yet verified; empty without one.
+	Certificates []*x509.Certificate
+	// IP is the caller's address, or that given by a configured proxy.
+	IP netip.Addr
+}
+
+// ExchangeRequest is one request for a credential: a token exchange (RFC 8693), or a
+// client_credentials grant, which is an exchange of the caller's own identity for itself.
+type ExchangeRequest struct {
+	Caller Caller
+
+	// ClientCredentials marks a client_credentials grant: the client assertion, or the
+	// certificate, is the subject, and no actor or subject parameter may be present.
+	ClientCredentials bool
+
+	// ClientAssertion is a workload JWT that authenticates the client (RFC 7521). In an
+	// exchange the client so authenticated is the actor.
+	ClientAssertion string
+
+	SubjectToken     string
+	SubjectTokenType string
+	ActorToken       string
+	ActorTokenType   string
+
+	// RequestedTokenType is empty for the default, an access token.
+	RequestedTokenType string
+
+	Audiences []string // logical names: a tool's audience
+	Resources []string // absolute URIs without fragment (RFC 8707)
+	Scope     string   // space-separated; empty asks for the profile of the agent
+	Task      string   // becomes the claim txn
+
+	// RequestedTTL is what the caller asks for; 0 asks for the default.
+	RequestedTTL time.Duration
+}
+
+// Issued is a credential on its way to its caller. Token is secret: it is never logged.
+type Issued struct {
+	Token      string
+	TokenType  string // the issued_token_type
+	ExpiresIn  time.Duration
+	Scope      string
+	DecisionID string
+	// Bound says that the token is bound to the client's certificate (RFC 8705).
+	Bound bool
+}

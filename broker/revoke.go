@@ -1,0 +1,236 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/writbroker/writ/audit"
+	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/revocation/journal"
+	"github.com/writbroker/writ/scopes"
+	"github.com/writbroker/writ/token"
+)
+
+// RevokeOrder asks for one rule.
+type RevokeOrder struct {
+	Selector     revocation.Selector
+	Value        string
+	Reason       string
+	Apply        bool // without it, only the preview is made
+	AllowReissue bool // no quarantine with subject, agent or issuer
+	Wait         time.Duration
+}
+
+// Revocation is what became of an order.
+type Revocation struct {
+	Rule       revocation.Rule
+	Quarantine *revocation.Rule
+	Preview    Preview
+	Applied    bool
+	Result     journal.Result
+	Ack        *revocation.AckSummary
+	// AuditFault is why the audit log has no record of it, or nil. The journal has one.
+	AuditFault error
+}
+
+// RevokeNeed is the scope that an order needs: writ:revoke:<selector>/<value>.
+func RevokeNeed(sel revocation.Selector, value string) (scopes.Scope, error) {
+	segments := []string{string(sel)}
+	if value != "" {
+		segments = append(segments, value)
+	}
+	resource, err := scopes.Resource(segments...)
+	if err != nil {
+		return scopes.Scope{}, requestError("value: %s", err)
+	}
+	s, err := scopes.Make("writ", "revoke", resource)
+	if err != nil {
+		return scopes.Scope{}, requestError("value is too long")
+	}
+	return s, nil
+}
+
+// Revoke previews an order, and applies it if asked to. The rule is durable in this replica's
+// journal, and in force here, when Revoke returns; Result says whether the shared log has it.
+// Nothing but the journal can make it fail: not a stale list, nor the audit log.
+func (b *Broker) Revoke(ctx context.Context, op *Operator, order RevokeOrder) (*Revocation, error) {
+	now := b.cfg.Now()
+	rule, err := b.rule(op, order, now)
+	if err != nil {
+		return nil, err
+	}
+	out := &Revocation{Rule: rule, Preview: b.ledger.Preview(rule)}
+	if !order.Apply {
+		return out, nil
+	}
+	rules := []revocation.Rule{rule}
+	if quarantines(rule.Selector) && !order.AllowReissue {
+		q := rule
+		q.ID, q.Quarantine, q.ExpiresAt = newRuleID(), true, time.Time{}
+		rules = append(rules, q)
+		out.Quarantine = &q
+	}
+	out.Result, err = b.cfg.Recorder.Append(ctx, rules, nil)
+	if err != nil {
+		return nil, &UnavailableError{RetryAfter: retryRule, Detail: "the revocation could not be made durable", Cause: err}
+	}
+	out.Applied = true
+	out.AuditFault = b.recordRule(ctx, op, audit.KindRevocation, &rule, out.Result)
+	if order.Wait > 0 {
+		wait, cancel := context.WithTimeout(ctx, order.Wait)
+		defer cancel()
+		report := b.cfg.Acks.Wait(wait, out.Result.Position, rule.ID, now)
+		out.Ack = &report
+	}
+	return out, nil
+}
+
+// quarantines reports whether revoking by this selector also stops issuance.
+func quarantines(s revocation.Selector) bool {
+	return s == revocation.SelectSubject || s == revocation.SelectAgent || s == revocation.SelectIssuer
+}
+
+func newRuleID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// rule makes the rule of an order: its value in the form in which tokens are compared.
+func (b *Broker) rule(op *Operator, order RevokeOrder, now time.Time) (revocation.Rule, error) {
+	value, err := b.ruleValue(order.Selector, order.Value)
+	if err != nil {
+		return revocation.Rule{}, err
+	}
+	if len(order.Reason) > maxReason {
+		return revocation.Rule{}, requestError("reason is longer than %d bytes", maxReason)
+	}
+	r := revocation.Rule{
+		ID: newRuleID(), Selector: order.Selector, Value: value, CreatedAt: now,
+		ExpiresAt: now.Add(b.cfg.Limits.ruleLife()), Reason: order.Reason, By: op.ID,
+	}
+	if err := r.Validate(); err != nil {
+		return revocation.Rule{}, requestError("%s", err)
+	}
+	return r, nil
+}
+
+const maxReason = 512
+
+// ruleLife is how long a rule can still hit a token: the greatest life of one, with the
+// skew of the clock that stamped it and of the one that checks it.
+func (l *Limits) ruleLife() time.Duration {
+	return max(l.MaxTTL, l.GreatestTTL) + 2*l.Skew
+}
+
+func (b *Broker) ruleValue(sel revocation.Selector, value string) (string, error) {
+	switch sel {
+	case revocation.SelectIssuer:
+		return b.issuerPrefix(value)
+	case revocation.SelectPolicy:
+		if len(value) == 64 {
+			value = value[:16]
+		}
+	case revocation.SelectScope:
+		s, err := scopes.Parse(value)
+		if err != nil {
+			return "", requestError("%s", err)
+		}
+		if tool, ok := b.cfg.Policy().Catalog().Tool(s.Tool()); ok && tool.CaseInsensitive {
+			if s, err = s.Fold(); err != nil {
+				return "", requestError("%s", err)
+			}
+		}
+		return s.String(), nil
+	case revocation.SelectToken, revocation.SelectSubject, revocation.SelectAgent, revocation.SelectTask,
+		revocation.SelectRole, revocation.SelectAudience, revocation.SelectKey, revocation.SelectAll:
+	}
+	return value, nil
+}
+
+// issuerPrefix takes an identity source by its name, its issuer or its subject prefix.
+func (b *Broker) issuerPrefix(value string) (string, error) {
+	var names []string
+	for _, s := range b.cfg.Identity.Sources() {
+		if value == s.Name || value == s.SubjectPrefix || (s.Issuer != "" && value == s.Issuer) {
+			return s.SubjectPrefix, nil
+		}
+		names = append(names, s.Name)
+	}
+	slices.Sort(names)
+	return "", requestError("no identity source %q; there are: %s", value, strings.Join(names, ", "))
+}
+
+func (b *Broker) recordRule(ctx context.Context, op *Operator, kind audit.Kind, r *revocation.Rule, res journal.Result) error {
+	_, err := b.cfg.Audit.Append(ctx, audit.Event{
+		Time: b.cfg.Now(), Kind: kind, Outcome: audit.Allow, Subject: op.ID, ClientID: op.Agent, RemoteIP: op.IP,
+		Detail: map[string]string{
+			"rule": r.ID, "selector": string(r.Selector), "value": r.Value, "reason": r.Reason,
+			"durability": string(res.Durability), "position": res.Position.String(), "operator_token": op.TokenID,
+		},
+	})
+	if err != nil {
+		b.cfg.Logger.ErrorContext(ctx, "revocation not in audit log", "rule", r.ID, "error", err)
+	}
+	return err
+}
+
+// Lift ends a rule or a quarantine before its time. key and policy rules are never lifted:
+// what they revoke cannot be trusted again.
+func (b *Broker) Lift(ctx context.Context, op *Operator, id, reason string, apply bool) (revocation.Rule, journal.Result, error) {
+	r, ok := b.cfg.Index.Rule(id)
+	if !ok {
+		return revocation.Rule{}, journal.Result{}, fmt.Errorf("%w: no live rule has this id", ErrNotFound)
+	}
+	if r.Selector == revocation.SelectKey || r.Selector == revocation.SelectPolicy {
+		return r, journal.Result{}, requestError("%s rules are never lifted", r.Selector)
+	}
+	if !apply {
+		return r, journal.Result{}, nil
+	}
+	lift := revocation.Lift{ID: newRuleID(), RuleID: id, At: b.cfg.Now(), ExpiresAt: r.ExpiresAt, Reason: reason, By: op.ID}
+	res, err := b.cfg.Recorder.Append(ctx, nil, []revocation.Lift{lift})
+	if err != nil {
+		return r, res, &UnavailableError{RetryAfter: retryRule, Detail: "the lift could not be made durable", Cause: err}
+	}
+	return r, res, b.mustRecord(b.recordRule(ctx, op, audit.KindLift, &r, res))
+}
+
+// mustRecord turns a missing audit record into an error: giving access back, unlike taking
+// it away, does not go unrecorded.
+func (b *Broker) mustRecord(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &UnavailableError{RetryAfter: retryAudit, Detail: "done, but the audit log could not be written", Cause: err}
+}
+
+// RevokeToken is RFC 7009: a client gives back a token that was issued to it, and its
+// descendants die with it. A token that is unknown, expired or not ours is no error.
+func (b *Broker) RevokeToken(ctx context.Context, cred Credentials, raw string) error {
+	v := b.view()
+	c, _, fault := b.verifyOwn(raw, v)
+	op, err := b.Identify(ctx, cred, nil, AllowStale)
+	if err != nil {
+		b.cfg.Audit.Unauthenticated(audit.KindRevocation, errorCode(err), ipText(cred.Caller.IP))
+		if errors.Is(err, ErrUnauthorized) {
+			return fmt.Errorf("%w: send client_assertion, a client certificate or a Bearer token", ErrClient)
+		}
+		return err
+	}
+	if fault != nil {
+		return nil
+	}
+	if !isParty(c, op) {
+		return ErrNotParty
+	}
+	order := RevokeOrder{Selector: revocation.SelectToken, Value: c.ID, Reason: "revoked by its client", Apply: true}
+	_, err = b.Revoke(ctx, op, order)
+	return err
+}
+
+func isParty(c *token.Claims, op *Operator) bool {
+	return op.ID == c.Subject || op.ID == c.ClientID || slices.Contains(c.Actor.Chain(), op.ID)
+}

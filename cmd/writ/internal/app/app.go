@@ -1,0 +1,228 @@
+package app
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/writbroker/writ/audit"
+	"github.com/writbroker/writ/broker"
+	"github.com/writbroker/writ/config"
+	"github.com/writbroker/writ/httpapi"
+	"github.com/writbroker/writ/identity"
+	"github.com/writbroker/writ/identity/jwks"
+	"github.com/writbroker/writ/keys"
+	"github.com/writbroker/writ/policy"
+	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/revocation/journal"
+	"github.com/writbroker/writ/store/bolt"
+)
+
+// Options are what a configuration file does not say.
+type Options struct {
+	Logger *slog.Logger
+	Now    func() time.Time // nil = time.Now
+	// Public, if set, is served instead of the configured public address: for callers that
+	// must know the issuer's port before there is a configuration.
+	Public net.Listener
+}
+
+// App is a broker with everything that it needs, and its listeners.
+type App struct {
+	cfg    *config.Config
+	logger *slog.Logger
+	now    func() time.Time
+
+	root    *keys.Root
+	store   *bolt.DB
+	audit   *audit.Log
+	index   *revocation.Index
+	acks    *revocation.Acks
+	journal *journal.Journal
+	rotator *keys.Rotator
+	jwks    *jwks.Cache
+	policy  *policy.Holder
+	watcher *watcher
+	ledger  *broker.Ledger
+	broker  *broker.Broker
+	api     *httpapi.API
+	metrics *metrics
+
+	public, admin, socket *server
+	stop                  chan struct{} // closed when Run ends its feeds
+	closers               []func() error
+}
+
+// Start opens everything and takes the listeners. On an error nothing stays open. The
+// configuration must be valid.
+func Start(ctx context.Context, cfg *config.Config, opt Options) (*App, error) {
+	a := &App{cfg: cfg, logger: opt.Logger, now: opt.Now, stop: make(chan struct{})}
+	if a.logger == nil {
+		a.logger = slog.New(slog.DiscardHandler)
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	for _, step := range []func(context.Context, Options) error{
+		a.openData, a.openAudit, a.openKeys, a.openRevocation, a.openPolicy, a.openBroker, a.openAPI, a.openListeners,
+	} {
+		if err := step(ctx, opt); err != nil {
+			return nil, errors.Join(err, a.close())
+		}
+	}
+	return a, nil
+}
+
+func (a *App) onClose(f func() error) { a.closers = append(a.closers, f) }
+
+// close closes what was opened, last first.
+func (a *App) close() error {
+	var errs []error
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		errs = append(errs, a.closers[i]())
+	}
+	a.closers = nil
+	return errors.Join(errs...)
+}
+
+// Run serves until ctx ends or a part fails, and closes everything.
+func (a *App) Run(ctx context.Context) error {
+	inner, stopInner := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopInner()
+	g, gctx := errgroup.WithContext(inner)
+	for _, run := range []func(context.Context) error{
+		a.journal.Run, a.rotator.Run, a.jwks.Run, a.audit.Run, a.watcher.run, a.ledger.Run, a.trim,
+	} {
+		g.Go(func() error { return ended(run(gctx)) })
+	}
+	serving, stopServing := context.WithCancel(gctx)
+	defer stopServing()
+	s, sctx := errgroup.WithContext(serving)
+	for _, srv := range a.servers() {
+		s.Go(func() error { return srv.serve(sctx, a.cfg.ShutdownGrace) })
+	}
+	// Requests end first, while all that they need still runs; then the parts.
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-sctx.Done():
+		}
+		close(a.stop)
+		stopServing()
+		err := s.Wait()
+		stopInner()
+		return ended(err)
+	})
+	return errors.Join(g.Wait(), a.close())
+}
+
+// ended drops the error that says no more than that a part was told to stop.
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (a *App) servers() []*server {
+	var out []*server
+	for _, s := range []*server{a.public, a.admin, a.socket} {
+		if s != nil {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// PublicAddr and AdminAddr are the addresses that are listened on.
+func (a *App) PublicAddr() net.Addr { return a.public.ln.Addr() }
+
+// AdminAddr is that of the admin listener.
+func (a *App) AdminAddr() net.Addr { return a.admin.ln.Addr() }
+
+// RecordsKey is the public half of the key that signs audit checkpoints and snapshots.
+func (a *App) RecordsKey() ed25519.PublicKey {
+	pub, _ := a.root.RecordsKey().Public().(ed25519.PublicKey)
+	return pub
+}
+
+// ready gives what is not well, by name.
+func (a *App) ready() map[string]string {
+	faults := map[string]string{}
+	if !a.journal.Ready() {
+		faults["revocation"] = "the revocation log is not confirmed within max_staleness"
+	}
+	if err := a.audit.Healthy(); err != nil {
+		faults["audit"] = "the audit log cannot be written"
+	}
+	if a.rotator.Ring().Active() == nil {
+		faults["keys"] = "no signing key is active"
+	}
+	return faults
+}
+
+// proofs joins the cache of verified tokens with the registry behind it.
+type proofs struct {
+	*identity.Registry
+	cache *identity.Cache
+}
+
+// Authenticate verifies a token, or remembers that it was verified.
+func (p *proofs) Authenticate(ctx context.Context, raw string, now time.Time) (*identity.Principal, error) {
+	return p.cache.Authenticate(ctx, raw, now)
+}
+
+var _ interface {
+	AuthenticateX509([]*x509.Certificate, time.Time) (*identity.Principal, error)
+} = (*proofs)(nil)
+
+func (a *App) openListeners(ctx context.Context, opt Options) error {
+	ln := opt.Public
+	if ln == nil {
+		var err error
+		if ln, err = listen(ctx, a.cfg.Public); err != nil {
+			return err
+		}
+	}
+	a.onClose(quietClose(ln))
+	a.public = newServer("public listener", ln, a.api.Public(), a.logger)
+
+	admin, err := listen(ctx, a.cfg.Admin)
+	if err != nil {
+		return err
+	}
+	a.onClose(quietClose(admin))
+	a.admin = newServer("admin listener", admin, a.api.Admin(), a.logger)
+
+	if a.cfg.BreakGlass.Socket == "" {
+		return nil
+	}
+	sock, err := listenSocket(ctx, a.cfg.BreakGlass.Socket)
+	if err != nil {
+		return err
+	}
+	a.onClose(func() error { return os.Remove(a.cfg.BreakGlass.Socket) })
+	a.onClose(quietClose(sock))
+	a.socket = newServer("break-glass socket", sock, a.api.BreakGlass(peerOperator(a.cfg.BreakGlass.UIDs)), a.logger)
+	a.socket.http.ConnContext = withPeer
+	return nil
+}
+
+// quietClose closes a listener that its server may have closed already.
+func quietClose(ln net.Listener) func() error {
+	return func() error {
+		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("closing listener: %w", err)
+		}
+		return nil
+	}
+}
+

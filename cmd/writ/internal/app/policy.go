@@ -1,0 +1,158 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/writbroker/writ/audit"
+	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/policy"
+)
+
+// watcher reloads the bundle when its files change, and keeps the last good version when
+// they are broken.
+type watcher struct {
+	dir    string
+	every  time.Duration
+	opt    policy.Options
+	holder *policy.Holder
+	audit  *audit.Log
+	now    func() time.Time
+	logger *slog.Logger
+
+	mu      sync.Mutex
+	seen    [sha256.Size]byte // of the files that were last looked at
+	loaded  time.Time
+	checked time.Time
+	fault   error // of the newest files, nil while they are in force
+}
+
+func loadBundle(dir string, opt policy.Options) (*policy.Bundle, error) {
+	b, err := policy.Load(os.DirFS(dir), opt)
+	if err != nil {
+		return nil, fmt.Errorf("loading policy bundle %s: %w", dir, err)
+	}
+	return b, nil
+}
+
+// run looks for changes until ctx ends.
+func (w *watcher) run(ctx context.Context) error {
+	for {
+		//nolint:gosec // jitter, not a secret
+		wait := w.every + time.Duration(rand.Int64N(int64(w.every)/10+1))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+			w.check(ctx)
+		}
+	}
+}
+
+// check loads the bundle if its files are not those it looked at last.
+func (w *watcher) check(ctx context.Context) {
+	sum, err := digest(os.DirFS(w.dir))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.checked = w.now()
+	if err != nil {
+		w.fail(ctx, fmt.Errorf("reading policy bundle: %w", err))
+		return
+	}
+	if sum == w.seen {
+		return
+	}
+	w.seen = sum
+	b, err := loadBundle(w.dir, w.opt)
+	if err != nil {
+		w.fail(ctx, err)
+		w.record(ctx, audit.Failure, w.holder.Current().Version())
+		return
+	}
+	w.fault = nil
+	if b.Version() == w.holder.Current().Version() {
+		return
+	}
+	// The record comes first: no decision is made under a policy that the log does not know.
+	if err := w.record(ctx, audit.Allow, b.Version()); err != nil {
+		w.seen = [sha256.Size]byte{} // look again
+		w.fail(ctx, err)
+		return
+	}
+	w.holder.Replace(b)
+	w.loaded = w.checked
+	w.logger.InfoContext(ctx, "policy loaded", "version", b.Version())
+}
+
+func (w *watcher) fail(ctx context.Context, err error) {
+	if w.fault == nil || w.fault.Error() != err.Error() {
+		w.logger.ErrorContext(ctx, "policy not loaded, the last good version stays", "error", err)
+	}
+	w.fault = err
+}
+
+func (w *watcher) record(ctx context.Context, outcome audit.Outcome, version string) error {
+	_, err := w.audit.Append(ctx, audit.Event{Time: w.now(), Kind: audit.KindPolicy, Outcome: outcome, PolicyVersion: version})
+	return err
+}
+
+// status is what the owner of the policy sees.
+func (w *watcher) status() wire.PolicyStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b := w.holder.Current()
+	out := wire.PolicyStatus{
+		Version: b.Version(), Short: b.Short(), LoadedAt: w.loaded.UTC(), Current: w.fault == nil,
+		Source: w.dir,
+	}
+	if !w.checked.IsZero() {
+		out.CheckedAt = new(w.checked.UTC())
+	}
+	for _, t := range b.Catalog().Tools() {
+		out.Tools = append(out.Tools, wire.PolicyTool{Name: t.Name, Audience: t.Audience, Actions: t.Actions})
+	}
+	out.Faults = policyFaults(w.fault)
+	return out
+}
+
+func policyFaults(err error) []wire.PolicyFault {
+	if err == nil {
+		return nil
+	}
+	var bundle *policy.BundleError
+	if !errors.As(err, &bundle) {
+		return []wire.PolicyFault{{Message: err.Error()}}
+	}
+	var out []wire.PolicyFault
+	for _, f := range bundle.Faults {
+		out = append(out, wire.PolicyFault{File: f.File, Line: f.Line, Rule: f.Rule, Message: f.Message, Hint: f.Hint})
+	}
+	return out
+}
+
+// digest is over the names and contents of all files of a bundle.
+func digest(fsys fs.FS) (sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	err = fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(fsys, path)
+		if err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(h, "%d %s %d ", len(path), path, len(data))
+		_, _ = h.Write(data)
+		return nil
+	})
+	h.Sum(sum[:0])
+	return sum, err
+}

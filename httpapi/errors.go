@@ -1,0 +1,148 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/writbroker/writ/broker"
+	"github.com/writbroker/writ/httpapi/wire"
+)
+
+// answer is how one kind of error looks on the wire.
+type answer struct {
+	err       error
+	status    int
+	code      string
+	challenge string // the error attribute of WWW-Authenticate, where there is one
+}
+
+// answers is the one table from errors to the wire. The first match counts.
+var answers = []answer{
+	{broker.ErrRateLimited, http.StatusTooManyRequests, wire.ErrCodeSlowDown, ""},
+	{broker.ErrUnavailable, http.StatusServiceUnavailable, wire.ErrCodeTemporarilyUnavailable, ""},
+	{broker.ErrClient, http.StatusUnauthorized, wire.ErrCodeInvalidClient, ""},
+	{broker.ErrUnauthorized, http.StatusUnauthorized, wire.ErrCodeInvalidToken, wire.ErrCodeInvalidToken},
+	{broker.ErrNotParty, http.StatusBadRequest, wire.ErrCodeUnauthorizedClient, ""},
+	{broker.ErrForbidden, http.StatusForbidden, wire.ErrCodeInsufficientScope, wire.ErrCodeInsufficientScope},
+	{broker.ErrSubjectToken, http.StatusBadRequest, wire.ErrCodeInvalidRequest, ""},
+	{broker.ErrActorToken, http.StatusBadRequest, wire.ErrCodeInvalidRequest, ""},
+	{broker.ErrTokenType, http.StatusBadRequest, wire.ErrCodeInvalidRequest, ""},
+	{broker.ErrTarget, http.StatusBadRequest, wire.ErrCodeInvalidTarget, ""},
+	{broker.ErrScope, http.StatusBadRequest, wire.ErrCodeInvalidScope, ""},
+	{broker.ErrNotFound, http.StatusNotFound, wire.ErrCodeNotFound, ""},
+	{errGrantType, http.StatusBadRequest, wire.ErrCodeUnsupportedGrantType, ""},
+	{errMediaType, http.StatusUnsupportedMediaType, wire.ErrCodeInvalidRequest, ""},
+	{errTooLarge, http.StatusRequestEntityTooLarge, wire.ErrCodeInvalidRequest, ""},
+	{broker.ErrRequest, http.StatusBadRequest, wire.ErrCodeInvalidRequest, ""},
+}
+
+var (
+	errGrantType = errors.New("grant_type must be " + wire.GrantTokenExchange + " or " + wire.GrantClientCredentials)
+	errMediaType = errors.New("content type not accepted")
+	errTooLarge  = errors.New("the body is larger than 64 KiB")
+)
+
+// writeError puts an error on the wire. One that is not in the table is a fault of ours:
+// it is logged, and its caller gets constant text.
+func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	for i := range answers {
+		if errors.Is(err, answers[i].err) {
+			a.writeAnswer(w, r, &answers[i], err)
+			return
+		}
+	}
+	a.cfg.Logger.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
+	writeJSON(w, http.StatusInternalServerError, wire.Error{
+		Code: wire.ErrCodeServerError, Description: "the broker could not answer; its log says why",
+	})
+}
+
+func (a *API) writeAnswer(w http.ResponseWriter, r *http.Request, ans *answer, err error) {
+	body := wire.Error{Code: ans.code, Description: description(err)}
+	var scope *broker.ScopeError
+	if errors.As(err, &scope) {
+		body.DecisionID = scope.DecisionID
+		for _, s := range scope.Refused {
+			body.Refused = append(body.Refused, s.String())
+		}
+	}
+	var decision *broker.DecisionError
+	if errors.As(err, &decision) {
+		body.DecisionID = decision.DecisionID
+	}
+	setRetryAfter(w.Header(), err)
+	setChallenge(w.Header(), r, ans, err)
+	if ans.status == http.StatusServiceUnavailable {
+		a.cfg.Logger.WarnContext(r.Context(), "request not answered", "path", r.URL.Path, "error", err, "cause", errors.Unwrap(err))
+	}
+	writeJSON(w, ans.status, body)
+}
+
+// description is the text for the caller. RFC 6749 section 5.2 allows printable ASCII
+// without quotes and backslashes in it.
+func description(err error) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c == '"' || c == '\\':
+			return '\''
+		case c < 0x20 || c > 0x7e:
+			return '?'
+		}
+		return c
+	}, err.Error())
+}
+
+func setRetryAfter(h http.Header, err error) {
+	var wait time.Duration
+	var unavailable *broker.UnavailableError
+	var limited *broker.RateLimitError
+	switch {
+	case errors.As(err, &unavailable):
+		wait = unavailable.RetryAfter
+	case errors.As(err, &limited):
+		wait = limited.RetryAfter
+	default:
+		return
+	}
+	h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))))
+}
+
+// setChallenge writes WWW-Authenticate as RFC 6750 section 3 wants it: no error attribute
+// where no token was sent at all.
+func setChallenge(h http.Header, r *http.Request, ans *answer, err error) {
+	if ans.status != http.StatusUnauthorized && ans.challenge == "" {
+		return
+	}
+	challenge := `Bearer realm="writ"`
+	if ans.challenge != "" && r.Header.Get("Authorization") != "" {
+		challenge += fmt.Sprintf(`, error=%q`, ans.challenge)
+	}
+	var forbidden *broker.ForbiddenError
+	if errors.As(err, &forbidden) {
+		challenge += fmt.Sprintf(`, scope=%q`, forbidden.Need.String())
+	}
+	h.Set("WWW-Authenticate", challenge)
+}
+
+// writeJSON writes an answer that no cache may keep. A failure to write is the client's
+// having gone away.
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	buf, err := json.Marshal(body)
+	if err != nil {
+		status, buf = http.StatusInternalServerError, []byte(`{"error":"server_error"}`)
+	}
+	h := w.Header()
+	h.Set("Content-Type", wire.TypeJSON)
+	h.Set("Cache-Control", "no-store")
+	h.Set("Pragma", "no-cache")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(buf)))
+	w.WriteHeader(status)
+	_, _ = w.Write(buf)
+}

@@ -1,0 +1,72 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/token"
+)
+
+// describe makes the document of RFC 8414 and OpenID discovery; it never changes while
+// the process runs.
+func (a *API) describe() ([]byte, error) {
+	records, err := token.NewKeySet(a.cfg.RecordKey)
+	if err != nil {
+		return nil, fmt.Errorf("publishing records key: %w", err)
+	}
+	recordsJWKS, err := json.Marshal(records)
+	if err != nil {
+		return nil, fmt.Errorf("encoding records key: %w", err)
+	}
+	iss := a.cfg.Issuer
+	auth := []string{"private_key_jwt", "tls_client_auth"}
+	algs := []string{"ES256", "ES384", "RS256", "PS256", "Ed25519"}
+	doc, err := json.Marshal(wire.Metadata{
+		Issuer: iss, TokenEndpoint: iss + wire.PathToken, JWKSURI: iss + wire.PathJWKS,
+		RevocationEndpoint: iss + wire.PathRevoke, IntrospectionEndpoint: iss + wire.PathIntrospect,
+		ResponseTypes: []string{}, GrantTypes: []string{wire.GrantTokenExchange, wire.GrantClientCredentials},
+		SubjectTypes: []string{"public"}, IDTokenAlgorithms: []string{"ES256", "RS256", "Ed25519"},
+		TokenAuthMethods: append([]string{"none"}, auth...), TokenAuthAlgorithms: algs,
+		RevocationAuthMethods: auth, RevocationAuthAlgorithms: algs,
+		IntrospectionAuthMethods: auth, IntrospectionAuthAlgorithms: algs,
+		CertificateBound: true,
+		RevocationFeed:   iss + wire.PathFeed, RevocationAck: iss + wire.PathAck,
+		RecordsJWKS:  recordsJWKS,
+		MaxTokenTTL:  int64(a.cfg.MaxTTL / time.Second),
+		MaxStaleness: int64(a.cfg.MaxStaleness / time.Second),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encoding metadata: %w", err)
+	}
+	return doc, nil
+}
+
+func (a *API) serveMetadata(w http.ResponseWriter, r *http.Request) {
+	a.cacheable(w, r, a.metadata)
+}
+
+// jwks serves the published keys: next, active and retired.
+func (a *API) jwks(w http.ResponseWriter, r *http.Request) {
+	a.cacheable(w, r, a.cfg.Keys.Ring().JWKS())
+}
+
+// cacheable writes a public document that may be kept for the max-age of the keys.
+func (a *API) cacheable(w http.ResponseWriter, r *http.Request, body []byte) {
+	sum := sha256.Sum256(body)
+	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	h := w.Header()
+	h.Set("Content-Type", wire.TypeJSON)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(a.cfg.JWKSMaxAge.Seconds())))
+	h.Set("ETag", etag)
+	if r.Header.Get("If-None-Match") == etag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	_, _ = w.Write(body)
+}
