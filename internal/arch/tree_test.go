@@ -41,6 +41,7 @@ var tree = []home{
 	{path: "verifier", imports: []string{"scopes", "token", "revocation", "client"}, forbids: clouds},
 	{path: "config", imports: []string{"identity"}},
 	{path: "cmd/writ", imports: everything},
+	{path: "docs", imports: everything},
 	{path: "examples", imports: everything},
 	{path: "internal/arch"},
 	{path: "internal/mutants"},
