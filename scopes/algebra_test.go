@@ -37,6 +37,7 @@ func TestCovers(t *testing.T) {
 		"a prefix covers what goes on":           {"t:read:a*", "t:read:ab", true},
 		"a prefix covers a longer one":           {"t:read:a*", "t:read:ab*", true},
 		"a prefix does not cover a shorter one":  {"t:read:ab*", "t:read:a*", false},
+		"a literal does not cover a prefix":      {"t:read:a", "t:read:a*", false},
 		"a prefix stays in its segment":          {"t:read:a*", "t:read:a/b", false},
 		"a prefix inside a path":                 {"t:read:a*/c", "t:read:ab/c", true},
 		"a prefix inside, its rest empty":        {"t:read:a*/c", "t:read:a/c", true},
@@ -166,6 +167,9 @@ func TestMinusIsEmptyIgnoresActionsAndKeepsTools(t *testing.T) {
 	}
 	if scopes.MinusIsEmpty(p, []scopes.Scope{parse(t, "u:read:**")}) {
 		t.Error("another tool takes it away")
+	}
+	if scopes.MinusIsEmpty(p, []scopes.Scope{inner[0], parse(t, "u:read:*/*/**")}) {
+		t.Error("another tool takes the rest away")
 	}
 }
 

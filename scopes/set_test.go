@@ -27,6 +27,7 @@ func TestSetIsMinimalAndSorted(t *testing.T) {
 		"a name's tail completed by any's": {"t:*:x/*/** t:a:x/*", "t:*:x/*/** t:a:x/**"},
 		"any action's tail by a name: no":  {"t:*:x/* t:a:x/*/**", "t:*:x/* t:a:x/**"},
 		"another tool's any action":        {"t:*:x u:a:x", "t:*:x u:a:x"},
+		"another tool's tail":              {"t:*:x/*/** u:a:x/*", "t:*:x/*/** u:a:x/*"},
 		"tools whose names begin alike":    {"tt:a:x t:*:**", "t:*:** tt:a:x"},
 	} {
 		t.Run(name, func(t *testing.T) {
