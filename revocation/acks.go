@@ -1,20 +1,55 @@
 package revocation
 
 import (
+	"cmp"
 	"context"
+	"slices"
+	"sort"
+	"sync"
 	"time"
 
 	"github.com/writbroker/writ/token"
 )
 
-// Acks keeps which connected verifier has applied which position. Safe for
-// concurrent use.
-type Acks struct{}
+// Acks keeps which connected verifier has applied what. Safe for concurrent use;
+// see NewAcks.
+type Acks struct {
+	now    func() time.Time
+	covers func(a, b token.Rev) bool
+
+	mu        sync.Mutex
+	verifiers map[string]*verifierAcks
+	changed   chan struct{} // closed at each change, then replaced
+}
+
+// Limits of what is remembered of one verifier. What is forgotten makes it look
+// later than it was, never earlier.
+const (
+	ackHistory = 64
+	ackLocals  = 256
+)
+
+type verifierAcks struct {
+	state   VerifierState
+	streams int
+	history []ackedAt // ascending in time; each covers what is before it
+	locals  []ackedLocal
+}
+
+type ackedAt struct {
+	position token.Rev
+	at       time.Time
+}
+
+type ackedLocal struct {
+	id string
+	at time.Time
+}
 
 // VerifierState is one connected verifier.
 type VerifierState struct {
 	ID, Name, Principal string
-	Position            token.Rev
+	Position            token.Rev // last acknowledged
 	Connected, LastAck  time.Time // LastAck is zero before the first
 }
 
@@ -22,29 +57,148 @@ type VerifierState struct {
 type AckSummary struct {
 	Connected int             // verifiers that are connected now
 	Count     int             // of those, how many have applied it
-	P50, P99  time.Duration   // from since to the acknowledgement
+	P50, P99  time.Duration   // from since to the acknowledgement, of those that have
 	Lagging   []VerifierState // those that have not
 }
 
 // NewAcks makes an empty one. covers is Index.Covers.
-func NewAcks(now func() time.Time, covers func(a, b token.Rev) bool) *Acks { return &Acks{} }
-
-// Join adds a connected verifier; leave must be called when it has gone.
-func (a *Acks) Join(verifier, name, principal string) (leave func()) { return func() {} }
-
-// Report takes an acknowledgement; it says whether the verifier is connected here.
-func (a *Acks) Report(ack Ack) bool { return false }
-
-// Verifiers lists those connected, by id.
-func (a *Acks) Verifiers() []VerifierState { return nil }
-
-// Status says how far a position has got by now; for a zero position, the local
-// rule or lift of that id.
-func (a *Acks) Status(position token.Rev, local string, since time.Time) AckSummary {
-	return AckSummary{}
+func NewAcks(now func() time.Time, covers func(a, b token.Rev) bool) *Acks {
+	return &Acks{now: now, covers: covers, verifiers: map[string]*verifierAcks{}, changed: make(chan struct{})}
 }
 
-// Wait returns when every connected verifier has applied it, or ctx ends.
+// Join adds a connected verifier; leave must be called when it has gone, and may be
+// called again. A verifier that reconnects before its old stream is known to be
+// dead is one verifier.
+func (a *Acks) Join(verifier, name, principal string) (leave func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v := a.verifiers[verifier]
+	if v == nil {
+		v = &verifierAcks{state: VerifierState{ID: verifier, Connected: a.now()}}
+		a.verifiers[verifier] = v
+	}
+	v.state.Name, v.state.Principal = name, principal
+	v.streams++
+	a.wake()
+	return sync.OnceFunc(func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if v.streams--; v.streams == 0 && a.verifiers[verifier] == v {
+			delete(a.verifiers, verifier)
+			a.wake()
+		}
+	})
+}
+
+// Report takes an acknowledgement; it says whether the verifier is connected here.
+// One that is not is forgotten: it cannot fill memory.
+func (a *Acks) Report(ack Ack) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v := a.verifiers[ack.Verifier]
+	if v == nil {
+		return false
+	}
+	now := a.now()
+	v.state.LastAck = now
+	if !ack.Position.IsZero() && ack.Position != v.state.Position {
+		v.state.Position = ack.Position
+		if len(v.history) == ackHistory {
+			v.history = slices.Delete(v.history, 0, ackHistory/2)
+		}
+		v.history = append(v.history, ackedAt{ack.Position, now})
+	}
+	for _, id := range ack.Local {
+		if len(v.locals) == ackLocals {
+			v.locals = slices.Delete(v.locals, 0, ackLocals/2)
+		}
+		if len(id) == uuidLen {
+			v.locals = append(v.locals, ackedLocal{id, now})
+		}
+	}
+	a.wake()
+	return true
+}
+
+func (a *Acks) wake() {
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+// Verifiers lists those connected, by id.
+func (a *Acks) Verifiers() []VerifierState {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := make([]VerifierState, 0, len(a.verifiers))
+	for _, v := range a.verifiers {
+		out = append(out, v.state)
+	}
+	slices.SortFunc(out, byVerifier)
+	return out
+}
+
+func byVerifier(a, b VerifierState) int { return cmp.Compare(a.ID, b.ID) }
+
+// Status says how far a position has got by now; where it is zero, how far the
+// local rule or lift of that id has.
+func (a *Acks) Status(position token.Rev, local string, since time.Time) AckSummary {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.status(position, local, since)
+}
+
+// Wait returns when every connected verifier has applied it, or ctx ends. A
+// verifier that connects meanwhile is waited for too, one that leaves is not.
 func (a *Acks) Wait(ctx context.Context, position token.Rev, local string, since time.Time) AckSummary {
-	return AckSummary{}
+	for {
+		a.mu.Lock()
+		s, changed := a.status(position, local, since), a.changed
+		a.mu.Unlock()
+		if len(s.Lagging) == 0 {
+			return s
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return s
+		}
+	}
+}
+
+func (a *Acks) status(position token.Rev, local string, since time.Time) AckSummary {
+	s := AckSummary{Connected: len(a.verifiers)}
+	var took []time.Duration
+	for _, v := range a.verifiers {
+		at, ok := v.applied(position, local, a.covers)
+		if !ok {
+			s.Lagging = append(s.Lagging, v.state)
+			continue
+		}
+		took = append(took, max(at.Sub(since), 0))
+	}
+	slices.Sort(took)
+	slices.SortFunc(s.Lagging, byVerifier)
+	s.Count = len(took)
+	if s.Count > 0 {
+		s.P50, s.P99 = took[(s.Count-1)/2], took[(s.Count*99-1)/100]
+	}
+	return s
+}
+
+// applied says when a verifier acknowledged it first.
+func (v *verifierAcks) applied(position token.Rev, local string, covers func(a, b token.Rev) bool) (time.Time, bool) {
+	if position.IsZero() {
+		for _, l := range v.locals {
+			if l.id == local {
+				return l.at, true
+			}
+		}
+		return time.Time{}, false
+	}
+	n := len(v.history)
+	if n == 0 || !covers(v.history[n-1].position, position) {
+		return time.Time{}, false
+	}
+	first := sort.Search(n-1, func(i int) bool { return covers(v.history[i].position, position) })
+	return v.history[first].at, true
 }

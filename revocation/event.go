@@ -2,7 +2,6 @@ package revocation
 
 import (
 	"encoding/json"
-	"time"
 
 	"github.com/writbroker/writ/token"
 )
@@ -64,18 +63,4 @@ type Ack struct {
 	Position token.Rev `json:"position"`
 	// Local lists rules and lifts that it applied while they had no position.
 	Local []string `json:"local,omitempty"`
-}
-
-// Snapshot is a part of everything that an index knows. Parts may be merged in
-// any order, and any number of times; only the last says a Position, which a
-// reader has reached when it has merged all parts.
-type Snapshot struct {
-	ID       string    // the same for every part of one snapshot; the sender chooses it
-	Part     int       // counts from 1
-	Last     bool      // whether it is the last
-	TakenAt  time.Time // informative
-	Position token.Rev // zero but in the last part
-	Lineages []Lineage
-	Rules    []Rule
-	Lifts    []Lift
 }

@@ -2,7 +2,12 @@ package revocation
 
 import (
 	"errors"
+	"fmt"
+	"hash/maphash"
 	"iter"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/writbroker/writ/token"
@@ -19,9 +24,26 @@ type Options struct {
 	ForeignSkew time.Duration
 }
 
+const (
+	defaultRetain      = 7 * 24 * time.Hour
+	defaultForeignSkew = 30 * time.Second
+)
+
 // Index answers from memory whether a token is revoked. All methods may be called
-// concurrently; readers never block.
-type Index struct{}
+// concurrently. Readers (Position, Covers, Revoked, RefusesForeign, Quarantined)
+// never block, and cost the same however many rules there are, but for the rules
+// that match; the others take a lock among themselves. The zero value is not
+// usable: see NewIndex.
+type Index struct {
+	retain, foreignSkew time.Duration
+
+	position atomic.Pointer[token.Rev]
+	lines    atomic.Pointer[lines]
+	core     atomic.Pointer[core]
+
+	mu     sync.Mutex    // held by writers
+	lifted map[uuid]Lift // by rule
+}
 
 // Hit says which rule revoked a token.
 type Hit struct {
@@ -42,52 +64,301 @@ type ForeignToken struct {
 }
 
 // NewIndex makes an empty index.
-func NewIndex(Options) *Index { return &Index{} }
-
-// Apply takes events in the order of the log.
-func (x *Index) Apply(events ...Event) error { return errors.New("revocation: being written") }
+func NewIndex(o Options) *Index {
+	x := &Index{retain: o.Retain, foreignSkew: o.ForeignSkew, lifted: map[uuid]Lift{}}
+	if x.retain <= 0 {
+		x.retain = defaultRetain
+	}
+	if x.foreignSkew <= 0 {
+		x.foreignSkew = defaultForeignSkew
+	}
+	x.position.Store(&token.Rev{})
+	x.lines.Store(&lines{number: map[uint64]uint32{}})
+	x.core.Store(newCore(maphash.MakeSeed(), 0))
+	return x
+}
 
 // Position is the place in the log up to which everything is applied. A minter
-// reads it before its first check.
-func (x *Index) Position() token.Rev { return token.Rev{} }
+// reads it before its first check, and stamps that: what is applied in between
+// then lies behind the stamp.
+func (x *Index) Position() token.Rev { return *x.position.Load() }
 
-// Covers reports whether what had been applied at position a includes what lies
-// at position b.
-func (x *Index) Covers(a, b token.Rev) bool { return false }
+// Covers reports whether whoever had applied the log up to a had applied what lies
+// at b. The zero position is covered by all.
+func (x *Index) Covers(a, b token.Rev) bool {
+	if b.IsZero() || a == b {
+		return true
+	}
+	l := x.lines.Load()
+	return l.covers(l.numberOf(a.Lineage), a.Seq, place{seq: b.Seq, line: l.numberOf(b.Lineage)})
+}
 
-// Revoked reports whether a rule revokes the token that carries these claims and
-// was signed by this key.
-func (x *Index) Revoked(c *token.Claims, kid string) (*Hit, bool) { return nil, false }
+// Apply takes events in the order of the log: rules, lifts and lineages. It
+// moves Position to that of the last event, never back to one that is covered.
+// Applying an event again changes nothing.
+//
+// An event that is not valid is an error; the others are applied, but Position
+// stays before it. The caller must then not apply what comes after in the log: it
+// does not know everything that was revoked.
+func (x *Index) Apply(events ...Event) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var errs []error
+	position := token.Rev{}
+	for i := range events {
+		if err := x.apply(&events[i]); err != nil {
+			errs = append(errs, err)
+		}
+		if len(errs) == 0 && !events[i].Position.IsZero() {
+			position = x.later(position, events[i].Position)
+		}
+	}
+	// Last: whoever reads the new position must find every rule before it.
+	x.advance(position)
+	return errors.Join(errs...)
+}
 
-// RefusesForeign reports whether a rule refuses an identity source's token.
-func (x *Index) RefusesForeign(t ForeignToken) (*Hit, bool) { return nil, false }
+func (x *Index) apply(e *Event) error {
+	switch e.Type {
+	case EventRule:
+		return x.applyRule(e.Rule)
+	case EventLift:
+		return x.applyLift(e.Lift)
+	case EventLineage:
+		return x.applyLineage(e.Lineage)
+	case EventKeys, EventHeartbeat:
+		return nil
+	case EventSnapshot:
+		return fmt.Errorf("%w: a snapshot is verified, decoded and merged, not applied", ErrRecord)
+	}
+	return fmt.Errorf("%w: unknown event %q", ErrRecord, e.Type)
+}
 
-// Quarantined reports whether one of these principals is under quarantine.
-func (x *Index) Quarantined(ids ...string) (*Hit, bool) { return nil, false }
+func (x *Index) applyRule(r *Rule) error {
+	if r == nil {
+		return fmt.Errorf("%w: an event without its rule", ErrRecord)
+	}
+	if err := r.Validate(); err != nil {
+		return fmt.Errorf("rule %s: %w", r.ID, err)
+	}
+	id, _ := parseUUID(r.ID)
+	if lift, ok := x.lifted[id]; ok {
+		lift.ExpiresAt = outlive(lift.ExpiresAt, r)
+		x.lifted[id] = lift
+		return nil
+	}
+	at := x.number(r.Entries)
+	k := x.core.Load()
+	have, ok := k.find(id)
+	if !ok {
+		k.add(id, r, at)
+		return nil
+	}
+	if old := k.rule(have, nil); old.Selector != r.Selector || old.Value != r.Value || old.Quarantine != r.Quarantine {
+		return fmt.Errorf("%w: rule %s came with another content", ErrRecord, r.ID)
+	}
+	for _, p := range at {
+		k.placesOf(have).enter(&k.places, p)
+	}
+	return nil
+}
+
+func (x *Index) applyLift(l *Lift) error {
+	if l == nil {
+		return fmt.Errorf("%w: an event without its lift", ErrRecord)
+	}
+	if err := l.Validate(); err != nil {
+		return fmt.Errorf("lift of %s: %w", l.RuleID, err)
+	}
+	id, _ := parseUUID(l.RuleID)
+	lift := *l
+	lift.At, lift.ExpiresAt = millis(l.At), millis(l.ExpiresAt)
+	if old, ok := x.lifted[id]; ok {
+		for _, e := range l.Entries {
+			old.Entries = MergeEntries(old.Entries, e)
+		}
+		if !old.ExpiresAt.IsZero() && (lift.ExpiresAt.IsZero() || lift.ExpiresAt.After(old.ExpiresAt)) {
+			old.ExpiresAt = lift.ExpiresAt
+		}
+		lift = old
+	}
+	k := x.core.Load()
+	if r, ok := k.find(id); ok {
+		rule := k.rule(r, nil)
+		lift.ExpiresAt = outlive(lift.ExpiresAt, &rule)
+		k.kill(r)
+	}
+	x.lifted[id] = lift
+	return nil
+}
+
+// outlive gives a lift's expiry that is not before its rule's.
+func outlive(expires time.Time, r *Rule) time.Time {
+	if expires.IsZero() || r.ExpiresAt.IsZero() {
+		return time.Time{}
+	}
+	if r.ExpiresAt.After(expires) {
+		return millis(r.ExpiresAt)
+	}
+	return expires
+}
+
+func (x *Index) applyLineage(g *Lineage) error {
+	if g == nil {
+		return fmt.Errorf("%w: an event without its lineage", ErrRecord)
+	}
+	if err := g.Validate(); err != nil {
+		return fmt.Errorf("lineage %016x: %w", g.ID, err)
+	}
+	x.lines.Store(x.lines.Load().learn(g))
+	return nil
+}
+
+// number gives the places of entries; lineages that are new get a number.
+func (x *Index) number(entries []token.Rev) []place {
+	if len(entries) == 0 {
+		return nil
+	}
+	out := make([]place, 0, len(entries))
+	l := x.lines.Load()
+	for _, e := range entries {
+		next, n := l.with(e.Lineage)
+		if next != l {
+			x.lines.Store(next)
+			l = next
+		}
+		out = append(out, place{seq: e.Seq, line: n})
+	}
+	return out
+}
+
+// later gives b unless a covers it.
+func (x *Index) later(a, b token.Rev) token.Rev {
+	if !a.IsZero() && x.Covers(a, b) {
+		return a
+	}
+	return b
+}
+
+func (x *Index) advance(to token.Rev) {
+	if to.IsZero() {
+		return
+	}
+	if at := x.later(x.Position(), to); at != x.Position() {
+		x.position.Store(&at)
+	}
+}
 
 // Rule returns a live rule.
-func (x *Index) Rule(id string) (Rule, bool) { return Rule{}, false }
-
-// Rules yields every live rule, in no particular order.
-func (x *Index) Rules() iter.Seq[Rule] { return func(func(Rule) bool) {} }
+func (x *Index) Rule(id string) (Rule, bool) {
+	u, ok := parseUUID(id)
+	if !ok {
+		return Rule{}, false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	k := x.core.Load()
+	r, ok := k.find(u)
+	if !ok {
+		return Rule{}, false
+	}
+	return k.rule(r, x.lines.Load()), true
+}
 
 // Len is the number of live rules.
-func (x *Index) Len() int { return 0 }
+func (x *Index) Len() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.core.Load().live()
+}
 
-// Lifts lists what was lifted.
-func (x *Index) Lifts() []Lift { return nil }
+// Lifted returns the lift of a rule.
+func (x *Index) Lifted(ruleID string) (Lift, bool) {
+	u, ok := parseUUID(ruleID)
+	if !ok {
+		return Lift{}, false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	l, ok := x.lifted[u]
+	return l, ok
+}
 
-// Lineages lists the known lineages, oldest first.
-func (x *Index) Lineages() []Lineage { return nil }
+// Lifts lists what was lifted, the oldest first.
+func (x *Index) Lifts() []Lift {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	out := make([]Lift, 0, len(x.lifted))
+	for _, l := range x.lifted {
+		out = append(out, l)
+	}
+	slices.SortFunc(out, func(a, b Lift) int { return a.At.Compare(b.At) })
+	return out
+}
 
-// Snapshots yields everything in parts of at most maxRules rules.
-func (x *Index) Snapshots(maxRules int) iter.Seq[Snapshot] { return func(func(Snapshot) bool) {} }
+// Lineages lists the known lineages, the oldest first.
+func (x *Index) Lineages() []Lineage { return x.lines.Load().list() }
 
-// Snapshot returns everything in one part.
-func (x *Index) Snapshot() Snapshot { return Snapshot{} }
+// Rules yields the rules that are live, and stay so, from the start to the end of
+// the walk, and perhaps others; in no particular order. The walk does not hold up
+// writers.
+func (x *Index) Rules() iter.Seq[Rule] {
+	return func(yield func(Rule) bool) {
+		k := x.core.Load()
+		const burst = 256
+		refs := make([]ref, 0, burst)
+		flush := func() bool {
+			for _, rule := range x.rules(k, refs) {
+				if !yield(rule) {
+					return false
+				}
+			}
+			refs = refs[:0]
+			return true
+		}
+		for r := range k.refs {
+			if refs = append(refs, r); len(refs) == burst && !flush() {
+				return
+			}
+		}
+		flush()
+	}
+}
 
-// Merge adds a snapshot.
-func (x *Index) Merge(s Snapshot) error { return nil }
+// rules makes whole rules, under the lock that what only writers touch needs.
+func (x *Index) rules(k *core, refs []ref) []Rule {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	out := make([]Rule, 0, len(refs))
+	l := x.lines.Load()
+	for _, r := range refs {
+		if k.placesOf(r).alive() {
+			out = append(out, k.rule(r, l))
+		}
+	}
+	return out
+}
 
-// Sweep drops what has expired.
-func (x *Index) Sweep(now time.Time) (dropped int) { return 0 }
+// Sweep drops what has expired by now: rules, lifts, and lineages in which no live
+// token can have been minted. Pass a time that lies behind every clock that has a
+// say: what is dropped too early is a revocation lost.
+func (x *Index) Sweep(now time.Time) (dropped int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	k := x.core.Load()
+	for _, r := range k.expired(now.UnixMilli()) {
+		k.kill(r)
+		dropped++
+	}
+	for id, l := range x.lifted {
+		if !l.ExpiresAt.IsZero() && !l.ExpiresAt.After(now) {
+			delete(x.lifted, id)
+			dropped++
+		}
+	}
+	x.lines.Store(x.lines.Load().expire(now, x.retain, x.Position().Lineage))
+	if k.deaths > k.live()/4+chunkSize {
+		x.core.Store(k.compacted())
+	}
+	return dropped
+}

@@ -52,7 +52,9 @@ type Result struct {
 type Journal struct{}
 
 // Open recovers the journal file into the index.
-func Open(ctx context.Context, c Config) (*Journal, error) { return nil, errors.New("journal: being written") }
+func Open(ctx context.Context, c Config) (*Journal, error) {
+	return nil, errors.New("journal: being written")
+}
 
 // Run follows the log until ctx ends.
 func (j *Journal) Run(ctx context.Context) error { return nil }
