@@ -82,17 +82,28 @@ func isLiteral(c byte) bool {
 
 const upperHex = "0123456789ABCDEF"
 
+func fromHex(digit byte) (byte, bool) {
+	switch {
+	case '0' <= digit && digit <= '9':
+		return digit - '0', true
+	case 'A' <= digit && digit <= 'F':
+		return digit - 'A' + 10, true
+	}
+	return 0, false
+}
+
 // unescape reads the %XX at the head of text. Only the canonical form is one:
 // upper-case digits, and a byte that may not stand for itself.
 func unescape(text string) (byte, bool) {
 	if len(text) < 3 || text[0] != '%' {
 		return 0, false
 	}
-	high, low := strings.IndexByte(upperHex, text[1]), strings.IndexByte(upperHex, text[2])
-	if high < 0 || low < 0 {
+	high, okHigh := fromHex(text[1])
+	low, okLow := fromHex(text[2])
+	if !okHigh || !okLow {
 		return 0, false
 	}
-	c := byte(high<<4 | low)
+	c := high<<4 | low
 	return c, !isLiteral(c)
 }
 
