@@ -1,0 +1,36 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/writbroker/writ/keys/internal/private"
+	"github.com/writbroker/writ/store"
+)
+
+// Backup implements keys.Backup by one file of mode 0600.
+type Backup struct{ path string }
+
+// NewBackup keeps the backup at path; its directory must exist.
+func NewBackup(path string) *Backup { return &Backup{path: path} }
+
+// Load implements keys.Backup.
+func (b *Backup) Load() ([]byte, error) {
+	value, err := private.Read(b.path, store.MaxValue)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading backup of the key ring: %w", err)
+	}
+	return value, nil
+}
+
+// Save implements keys.Backup.
+func (b *Backup) Save(value []byte) error {
+	if err := private.Replace(b.path, value); err != nil {
+		return fmt.Errorf("writing backup of the key ring: %w", err)
+	}
+	return nil
+}

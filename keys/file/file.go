@@ -1,0 +1,136 @@
+// Package file keeps signing keys sealed at rest by a secret of this deployment:
+// XChaCha20-Poly1305 under a key derived from the root secret. What it seals may
+// lie in a store that nobody trusts; without the root it is noise, and with it a
+// sealed key opens only as the key, in the ring and for the algorithm that it was
+// made for. Opened keys live in this process's memory alone.
+//
+// It also keeps a replica's backup of its key ring. It never writes a key in the
+// clear and never logs one. cmd/writ wires it into keys.Rotator.
+package file
+
+import (
+	"context"
+	"crypto"
+	"crypto/cipher"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/writbroker/writ/keys"
+	"github.com/writbroker/writ/token"
+)
+
+// Name is how a ring names this custody.
+const Name = "file"
+
+// ErrSealed is a sealed key that does not open: it was altered, belongs to
+// another kid, ring or algorithm, or was sealed under another root secret.
+var ErrSealed = errors.New("sealed key does not open under this root secret")
+
+const (
+	// form is the first byte of everything sealed here.
+	form = 1
+	// rsaBits is the size of the RSA keys made here.
+	rsaBits = 2048
+)
+
+// Custody implements keys.Custody. It is safe for concurrent use.
+type Custody struct{ aead cipher.AEAD }
+
+// New makes a custody over the 32-byte sealing key (keys.Root.SealKey).
+func New(sealKey []byte) (*Custody, error) {
+	aead, err := chacha20poly1305.NewX(sealKey)
+	if err != nil {
+		return nil, fmt.Errorf("opening file custody: %w", err)
+	}
+	return &Custody{aead: aead}, nil
+}
+
+// Name implements keys.Custody.
+func (*Custody) Name() string { return Name }
+
+// String redacts.
+func (*Custody) String() string { return "[file custody]" }
+
+// GoString redacts.
+func (*Custody) GoString() string { return "[file custody]" }
+
+// Generate implements keys.Custody for ES256, RS256 and Ed25519.
+func (c *Custody) Generate(_ context.Context, ring, alg string) (keys.Material, error) {
+	key, err := generate(alg)
+	if err != nil {
+		return keys.Material{}, err
+	}
+	id, err := keys.KeyID(key.Public())
+	if err != nil {
+		return keys.Material{}, err
+	}
+	plain, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return keys.Material{}, fmt.Errorf("sealing key: %w", err)
+	}
+	defer clear(plain)
+	// A random nonce of 24 bytes never repeats in practice (XChaCha20).
+	sealed := make([]byte, 1+chacha20poly1305.NonceSizeX, 1+chacha20poly1305.NonceSizeX+len(plain)+chacha20poly1305.Overhead)
+	sealed[0] = form
+	if _, err := rand.Read(sealed[1:]); err != nil {
+		return keys.Material{}, fmt.Errorf("sealing key: %w", err)
+	}
+	sealed = c.aead.Seal(sealed, sealed[1:], plain, binding(ring, id, alg))
+	return keys.Material{ID: id, Public: key.Public(), Sealed: sealed}, nil
+}
+
+func generate(alg string) (crypto.Signer, error) {
+	switch alg {
+	case token.ES256:
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case token.RS256:
+		return rsa.GenerateKey(rand.Reader, rsaBits)
+	case token.Ed25519:
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
+	default:
+		return nil, fmt.Errorf("%w: %q", token.ErrAlgorithm, alg)
+	}
+}
+
+// Open implements keys.Custody.
+func (c *Custody) Open(_ context.Context, ring string, k keys.KeyInfo) (token.Signer, error) {
+	if len(k.Sealed) < 1+chacha20poly1305.NonceSizeX || k.Sealed[0] != form {
+		return nil, ErrSealed
+	}
+	nonce, sealed := k.Sealed[1:1+chacha20poly1305.NonceSizeX], k.Sealed[1+chacha20poly1305.NonceSizeX:]
+	plain, err := c.aead.Open(nil, nonce, sealed, binding(ring, k.ID, k.Algorithm))
+	if err != nil {
+		return nil, ErrSealed
+	}
+	defer clear(plain)
+	key, err := x509.ParsePKCS8PrivateKey(plain)
+	if err != nil {
+		return nil, ErrSealed
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, ErrSealed
+	}
+	return token.NewLocalSigner(k.ID, k.Algorithm, signer)
+}
+
+// binding is the associated data: each part with its length, so that no two
+// triples give the same bytes.
+func binding(ring, kid, alg string) []byte {
+	var aad []byte
+	for _, part := range []string{"writ/keys/file/v1", ring, kid, alg} {
+		aad = binary.BigEndian.AppendUint32(aad, uint32(len(part))) //nolint:gosec // names are short
+		aad = append(aad, part...)
+	}
+	return aad
+}

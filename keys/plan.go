@@ -1,0 +1,97 @@
+package keys
+
+import (
+	"slices"
+	"time"
+)
+
+// Actions are what a state needs at a moment. The zero value is: nothing.
+type Actions struct {
+	Create   []Stage   // make a key into each of these stages: next, or active too in an empty ring
+	Activate string    // kid of next that becomes active; the active one retires
+	Drop     []string  // kids of retired keys whose last token is dead
+	Due      time.Time // when something will be due if nothing changes; zero = not known yet
+}
+
+// IsZero reports whether there is nothing to do now.
+func (a Actions) IsZero() bool { return len(a.Create) == 0 && a.Activate == "" && len(a.Drop) == 0 }
+
+// Plan says what is due. It is pure, and idempotent: a state to which its actions
+// were applied needs nothing more at the same moment.
+func Plan(s State, sched Schedule, now time.Time) Actions {
+	sched = sched.complete()
+	var a Actions
+	active, hasActive := s.Find(StageActive)
+	next, hasNext := s.Find(StageNext)
+	switch {
+	case !hasActive && !hasNext:
+		// Nothing was ever signed with this ring, so nobody can miss a key.
+		a.Create = []Stage{StageActive, StageNext}
+	case !hasActive:
+		a.Activate = next.ID
+	case !hasNext:
+		a.Create = []Stage{StageNext}
+	default:
+		due := later(active.Activated.Add(sched.RotateEvery), next.Published.Add(sched.Prepublish))
+		if now.Before(due) {
+			a.Due = due
+		} else {
+			a.Activate = next.ID
+		}
+	}
+	if a.Activate != "" {
+		// A next must always be out already when an emergency comes.
+		a.Create = []Stage{StageNext}
+	}
+	for _, k := range s.Keys {
+		if k.Stage != StageRetired {
+			continue
+		}
+		if now.Before(k.DropAfter) {
+			a.Due = earlier(a.Due, k.DropAfter)
+		} else {
+			a.Drop = append(a.Drop, k.ID)
+		}
+	}
+	return a
+}
+
+// Apply returns the state after the actions, with created in place of
+// a.Create; creating fewer is allowed, and leaves the rest for the next plan.
+// It does not change s, nor its version.
+func Apply(s State, a Actions, sched Schedule, now time.Time, created ...KeyInfo) State {
+	keys := make([]KeyInfo, 0, len(s.Keys)+len(created))
+	for _, k := range s.Keys {
+		switch {
+		case slices.Contains(a.Drop, k.ID):
+			continue
+		case a.Activate != "" && k.Stage == StageActive:
+			k = retire(k, sched, now)
+		case a.Activate != "" && k.ID == a.Activate:
+			k.Stage, k.Activated = StageActive, now
+		}
+		keys = append(keys, k)
+	}
+	s.Keys = append(keys, created...)
+	return s
+}
+
+func retire(k KeyInfo, sched Schedule, now time.Time) KeyInfo {
+	k.Stage, k.Retired, k.DropAfter = StageRetired, now, now.Add(sched.complete().RetireAfter)
+	return k
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// earlier treats the zero time as "never".
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,264 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/writbroker/writ/store"
+)
+
+var (
+	// ErrStale is a signature refused because this replica has not confirmed the
+	// shared state for longer than the schedule's MaxLag: the key may be retired.
+	ErrStale = errors.New("key ring was not confirmed for too long")
+	// ErrProof is a key whose private half did not open, or is not that of the
+	// public key it stands with.
+	ErrProof = errors.New("private key does not open")
+	// ErrUnknownKey is a kid that is not in the ring.
+	ErrUnknownKey = errors.New("no such key in the ring")
+	// ErrNoNextKey is an emergency rotation without a published key to turn to.
+	ErrNoNextKey = errors.New("no next key to activate")
+	// ErrTooManyKeys is an emergency rotation that the ring has no room for.
+	ErrTooManyKeys = errors.New("key ring is full of retired keys whose tokens live")
+)
+
+// attempts bounds how often one step goes on after losing a compare-and-swap.
+const attempts = 8
+
+// Rotator keeps the ring of one replica equal to the shared state, and does what
+// the plan asks. Ring may be called at any time by anyone, and never blocks.
+type Rotator struct {
+	cfg    Config
+	log    *slog.Logger
+	sealer *store.Sealer
+	late   time.Duration // this replica's share of the jitter
+	poll   time.Duration
+
+	ring      atomic.Pointer[Ring]
+	confirmed atomic.Pointer[time.Time] // when the ring was last known to be the shared one
+	cell      atomic.Uint64             // version of the cell that was last read, for Watch
+
+	mu      sync.Mutex
+	known   State              // the highest authentic state seen
+	raw     []byte             // known, as it is stored
+	opened  map[string]openKey // private halves by kid
+	pending []intent           // emergencies that the store has not taken yet
+}
+
+// New reads the shared state, or makes the first one, and returns a Rotator whose
+// Ring is ready. If the store cannot be reached, it starts from the backup, if
+// there is one: then keys are published, and nothing is signed until Run has
+// confirmed the state. A state that is not authentic, or an active key that does
+// not open, is an error: never a reason to make another key.
+func New(ctx context.Context, cfg Config) (*Rotator, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	sealer, err := store.NewSealer(cfg.MACKey)
+	if err != nil {
+		return nil, fmt.Errorf("opening key ring: %w", err)
+	}
+	cfg.Schedule = cfg.Schedule.complete()
+	r := &Rotator{
+		cfg: cfg, log: cfg.Logger.With("ring", cfg.Ring), sealer: sealer,
+		late: upTo(cfg.Schedule.Jitter), poll: cfg.Schedule.MaxLag / 4,
+		opened: map[string]openKey{},
+	}
+	r.confirmed.Store(&time.Time{})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.loadBackup(); err != nil {
+		return nil, fmt.Errorf("opening key ring: %w", err)
+	}
+	_, err = r.step(ctx)
+	if err != nil && errors.Is(err, store.ErrUnavailable) && r.known.Version > 0 {
+		r.log.Error("starting from the backup of the key ring, since the store is away", "error", err)
+		err = r.show(ctx, r.known)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening key ring: %w", err)
+	}
+	return r, nil
+}
+
+// Ring returns the current snapshot; never nil.
+func (r *Rotator) Ring() *Ring { return r.ring.Load() }
+
+// List returns the keys of the current ring, without what is sealed.
+func (r *Rotator) List() []KeyInfo { return r.Ring().Keys() }
+
+// Staleness says how long ago the ring was confirmed to be the shared one.
+func (r *Rotator) Staleness(now time.Time) time.Duration { return now.Sub(*r.confirmed.Load()) }
+
+// Refresh reads the shared state now and does what is due.
+func (r *Rotator) Refresh(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, err := r.step(ctx)
+	return err
+}
+
+// step brings store and ring together, and does what is due. It returns when
+// something will be due next. The caller holds mu.
+func (r *Rotator) step(ctx context.Context) (time.Time, error) {
+	for range attempts {
+		seen, err := r.read(ctx)
+		if err != nil {
+			return time.Time{}, err
+		}
+		want, due, err := r.want(ctx, seen)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if !seen.behind && want.Version == seen.state.Version {
+			return due, r.adopt(ctx, want, seen.raw, seen.cell)
+		}
+		err = r.write(ctx, want, seen.cell)
+		switch {
+		case errors.Is(err, store.ErrConflict):
+			continue
+		case err != nil:
+			return time.Time{}, err
+		}
+		// Activating leaves the ring without a next key only if custody failed.
+		return due, nil
+	}
+	return time.Time{}, fmt.Errorf("agreeing on the key ring: %w", store.ErrConflict)
+}
+
+// want applies what is pending and what is due. Its version differs from the
+// seen one exactly if something must be written.
+func (r *Rotator) want(ctx context.Context, seen seenState) (State, time.Time, error) {
+	state, changed := seen.state, seen.behind
+	for _, in := range r.pending {
+		if next, ok, err := in.apply(state, r.cfg.Schedule, r.cfg.Now()); err != nil {
+			r.log.Error("an emergency rotation cannot be carried out", "error", err)
+		} else if ok {
+			state, changed = next, true
+		}
+	}
+	actions := Plan(state, r.cfg.Schedule, r.cfg.Now().Add(-r.late))
+	if !actions.IsZero() {
+		next, err := r.carryOut(ctx, state, actions)
+		if err != nil {
+			return State{}, time.Time{}, err
+		}
+		changed = changed || !sameKeys(state, next)
+		state = next
+	}
+	if changed {
+		state.Version = max(seen.state.Version, r.known.Version) + 1
+	}
+	return state, actions.Due, nil
+}
+
+// carryOut applies a plan. Where custody cannot make a key, the rest is done all
+// the same: a rotation needs only the key that is published already.
+func (r *Rotator) carryOut(ctx context.Context, state State, actions Actions) (State, error) {
+	now := r.cfg.Now()
+	if actions.Activate != "" {
+		if err := r.openable(ctx, state, actions.Activate); err != nil {
+			r.log.Error("rotation is due, but the next key does not open here; the active key keeps signing", "kid", actions.Activate, "error", err)
+			actions.Activate, actions.Create = "", nil
+		}
+	}
+	var created []KeyInfo
+	for _, stage := range actions.Create {
+		key, err := r.create(ctx, stage, now)
+		if err != nil && len(state.Keys) == 0 {
+			return State{}, fmt.Errorf("making the first keys: %w", err)
+		}
+		if err != nil {
+			r.log.Error("the next key cannot be made; the active key keeps signing", "error", err)
+			break
+		}
+		created = append(created, key)
+	}
+	return Apply(state, actions, r.cfg.Schedule, now, created...), nil
+}
+
+func sameKeys(a, b State) bool {
+	if len(a.Keys) != len(b.Keys) {
+		return false
+	}
+	for i := range a.Keys {
+		if a.Keys[i].ID != b.Keys[i].ID || a.Keys[i].Stage != b.Keys[i].Stage {
+			return false
+		}
+	}
+	return true
+}
+
+// write publishes a state by compare-and-swap, and adopts it. Its keys must open
+// first: what was published cannot be taken back from verifiers.
+func (r *Rotator) write(ctx context.Context, want State, cell uint64) error {
+	if err := want.validate(); err != nil {
+		return err
+	}
+	ring, err := r.build(ctx, want)
+	if err != nil {
+		return err
+	}
+	raw, err := r.seal(want)
+	if err != nil {
+		return err
+	}
+	version, err := r.cfg.Cell.Swap(ctx, r.cfg.Ring, cell, raw)
+	if err != nil {
+		return fmt.Errorf("writing key ring: %w", err)
+	}
+	r.log.Info("key ring changed", "version", want.Version, "active", ring.active.KeyID(), "keys", len(want.Keys))
+	r.accept(want, raw, version)
+	r.publish(ring)
+	return nil
+}
+
+// adopt takes over a state that is in the store.
+func (r *Rotator) adopt(ctx context.Context, state State, raw []byte, cell uint64) error {
+	if ring := r.ring.Load(); ring != nil && ring.version == state.Version && ring.complete && len(r.pending) == 0 {
+		r.accept(state, raw, cell)
+		return nil
+	}
+	ring, err := r.build(ctx, state)
+	if err != nil {
+		return err
+	}
+	r.accept(state, raw, cell)
+	r.publish(ring)
+	return nil
+}
+
+// accept remembers an authentic state as the highest one, and as confirmed.
+func (r *Rotator) accept(state State, raw []byte, cell uint64) {
+	now := r.cfg.Now()
+	if r.cfg.Backup != nil && state.Version != r.known.Version {
+		if err := r.cfg.Backup.Save(raw); err != nil {
+			r.log.Error("key ring cannot be backed up; a restart would not notice a store that went back", "error", err)
+		}
+	}
+	r.known, r.raw, r.pending = state, raw, nil
+	r.cell.Store(cell)
+	r.confirmed.Store(&now)
+	r.forget(state)
+}
+
+func (r *Rotator) publish(ring *Ring) {
+	r.ring.Store(ring)
+	if r.cfg.OnChange != nil {
+		r.cfg.OnChange(ring)
+	}
+}
+
+// show publishes a state without confirming it.
+func (r *Rotator) show(ctx context.Context, state State) error {
+	ring, err := r.build(ctx, state)
+	if err == nil {
+		r.publish(ring)
+	}
+	return err
+}

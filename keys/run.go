@@ -1,0 +1,85 @@
+package keys
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Run keeps the ring fresh and rotates when it is due, until ctx ends; then it
+// returns nil. What fails meanwhile is logged and tried again: the ring stays as
+// it is, and stops signing once it is stale.
+func (r *Rotator) Run(ctx context.Context) error {
+	wake := make(chan struct{}, 1)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { r.watch(ctx, wake); return nil })
+	group.Go(func() error { r.loop(ctx, wake); return nil })
+	return group.Wait()
+}
+
+func (r *Rotator) loop(ctx context.Context, wake <-chan struct{}) {
+	failing := false
+	for {
+		r.mu.Lock()
+		due, err := r.step(ctx)
+		r.mu.Unlock()
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && !failing {
+			r.log.Error("key ring cannot be refreshed", "error", err)
+		} else if err == nil && failing {
+			r.log.Info("key ring is fresh again")
+		}
+		failing = err != nil
+		if !pause(ctx, r.untilNext(due), wake) {
+			return
+		}
+	}
+}
+
+// untilNext is the time to the next step: polls confirm the ring well within
+// MaxLag even if some of them are lost.
+func (r *Rotator) untilNext(due time.Time) time.Duration {
+	wait := r.poll - upTo(r.poll/4)
+	if !due.IsZero() {
+		// Never a busy loop, whatever a clock does.
+		wait = min(wait, max(due.Add(r.late).Sub(r.cfg.Now()), time.Millisecond))
+	}
+	return wait
+}
+
+// watch wakes the loop as soon as another replica changed the ring.
+func (r *Rotator) watch(ctx context.Context, wake chan<- struct{}) {
+	after := r.cell.Load()
+	for ctx.Err() == nil {
+		value, err := r.cfg.Cell.Watch(ctx, r.cfg.Ring, after)
+		if err != nil {
+			// The loop polls all the same, so this loses speed only.
+			after = r.cell.Load()
+			if !pause(ctx, r.poll-upTo(r.poll/2), nil) {
+				return
+			}
+			continue
+		}
+		after = value.Version
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// pause waits; false if ctx ended.
+func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	case <-wake:
+	}
+	return true
+}
