@@ -4,6 +4,8 @@ package examples_test
 import (
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/writbroker/writ/config"
@@ -36,6 +38,34 @@ func TestConfigurationLoads(t *testing.T) {
 	if got, want := c.Audit.Anchor.Webhook.TokenFile, "/run/credentials/writ/anchor-token"; got != want {
 		t.Errorf("token_file = %q, want %q", got, want)
 	}
+}
+
+// TestConfigurationShowsEveryKey keeps the example full, if only in a comment.
+func TestConfigurationShowsEveryKey(t *testing.T) {
+	data, err := os.ReadFile("writ.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keysOf(reflect.TypeFor[config.Config]()) {
+		if !strings.Contains(string(data), key+":") {
+			t.Errorf("writ.yaml does not show %s", key)
+		}
+	}
+}
+
+func keysOf(typ reflect.Type) []string {
+	var keys []string
+	for field := range typ.Fields() {
+		key := field.Tag.Get("yaml")
+		if key == "" {
+			continue
+		}
+		keys = append(keys, key)
+		if field.Type.Kind() == reflect.Struct {
+			keys = append(keys, keysOf(field.Type)...)
+		}
+	}
+	return keys
 }
 
 func TestBundleLoadsAndItsCasesHold(t *testing.T) {
