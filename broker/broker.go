@@ -44,7 +44,7 @@ type KeyRing interface {
 	Ring() *keys.Ring
 	// RotateNow activates the published next key at once; the key revoke, if it is not
 	// empty, leaves the published set.
-	RotateNow(ctx context.Context, revoke string) error
+	RotateNow(ctx context.Context, revoke string) (keys.Rotation, error)
 }
 
 // Limits bounds what callers may ask for.

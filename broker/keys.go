@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/writbroker/writ/audit"
+	"github.com/writbroker/writ/keys"
 	"github.com/writbroker/writ/revocation"
 )
 
@@ -37,8 +38,8 @@ func (b *Broker) RotateKeys(ctx context.Context, op *Operator, order RotateOrder
 		}
 		out = r
 	}
-	if err := b.cfg.Keys.RotateNow(ctx, order.Revoke); err != nil {
-		return out, &UnavailableError{RetryAfter: retryKeys, Detail: "the key ring could not be changed", Cause: err}
+	if _, err := b.cfg.Keys.RotateNow(ctx, order.Revoke); err != nil {
+		return out, rotationError(err)
 	}
 	_, err := b.cfg.Audit.Append(ctx, audit.Event{
 		Time: b.cfg.Now(), Kind: audit.KindKeys, Outcome: audit.Allow, Subject: op.ID, ClientID: op.Agent, RemoteIP: op.IP,
@@ -48,6 +49,19 @@ func (b *Broker) RotateKeys(ctx context.Context, op *Operator, order RotateOrder
 		return out, b.mustRecord(err)
 	}
 	return out, nil
+}
+
+// rotationError tells what the caller can do something about from what it cannot.
+func rotationError(err error) error {
+	switch {
+	case errors.Is(err, keys.ErrUnknownKey):
+		return fmt.Errorf("%w: no such key in the ring; writ keys list shows them", ErrNotFound)
+	case errors.Is(err, keys.ErrNoNextKey):
+		return requestError("there is no published next key to activate yet")
+	case errors.Is(err, keys.ErrTooManyKeys):
+		return requestError("the ring is full of retired keys whose tokens live; revoke one of them")
+	}
+	return &UnavailableError{RetryAfter: retryKeys, Detail: "the key ring could not be changed", Cause: err}
 }
 
 func (b *Broker) knownKey(kid string) error {

@@ -56,6 +56,11 @@ type Source struct {
 	// Kind of this source's principals. Required, from a preset or here.
 	Kind Kind `json:"kind,omitempty" yaml:"kind,omitempty"`
 
+	// SelfExchange lets a person's token be exchanged without an agent for more than administration.
+	// Without it, whoever holds a person's token, an agent too, cannot shed the agent's own
+	// limits by leaving the agent out of the request. Workloads always act for themselves.
+	SelfExchange bool `json:"self_exchange,omitempty" yaml:"self_exchange,omitempty"`
+
 	// X509 accepts X.509-SVIDs.
 	X509 *X509Config `json:"x509,omitempty" yaml:"x509,omitempty"`
 

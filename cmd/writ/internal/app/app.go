@@ -57,14 +57,15 @@ type App struct {
 	metrics *metrics
 
 	public, admin, socket *server
-	stop                  chan struct{} // closed when Run ends its feeds
+	rings                 chan *keys.Ring // those that are yet to be recorded
+	stop                  chan struct{}   // closed when Run ends its feeds
 	closers               []func() error
 }
 
 // Start opens everything and takes the listeners. On an error nothing stays open. The
 // configuration must be valid.
 func Start(ctx context.Context, cfg *config.Config, opt Options) (*App, error) {
-	a := &App{cfg: cfg, logger: opt.Logger, now: opt.Now, stop: make(chan struct{})}
+	a := &App{cfg: cfg, logger: opt.Logger, now: opt.Now, stop: make(chan struct{}), rings: make(chan *keys.Ring, 16)}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
@@ -99,7 +100,7 @@ func (a *App) Run(ctx context.Context) error {
 	defer stopInner()
 	g, gctx := errgroup.WithContext(inner)
 	for _, run := range []func(context.Context) error{
-		a.journal.Run, a.rotator.Run, a.jwks.Run, a.audit.Run, a.watcher.run, a.ledger.Run, a.trim,
+		a.journal.Run, a.rotator.Run, a.jwks.Run, a.audit.Run, a.watcher.run, a.ledger.Run, a.trim, a.recordKeys,
 	} {
 		g.Go(func() error { return ended(run(gctx)) })
 	}
@@ -225,4 +226,3 @@ func quietClose(ln net.Listener) func() error {
 		return nil
 	}
 }
-

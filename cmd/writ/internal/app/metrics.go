@@ -1,0 +1,93 @@
+package app
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics is what /metrics shows. Labels are paths, methods and status codes of the API,
+// never a principal or a token.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "writ_http_requests_total", Help: "Answered requests, by route and status.",
+		}, []string{"route", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "writ_http_request_seconds", Help: "Time to answer, by route.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
+		}, []string{"route"}),
+	}
+	m.registry.MustRegister(m.requests, m.seconds, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// gauges are read when they are asked for.
+func (a *App) gauges() {
+	for name, g := range map[string]struct {
+		help string
+		read func() float64
+	}{
+		"writ_revocation_rules":             {"Live rules and quarantines.", func() float64 { return float64(a.index.Len()) }},
+		"writ_revocation_staleness_seconds": {"Time since the revocation log's tail was confirmed.", func() float64 { return a.journal.Staleness(a.now()).Seconds() }},
+		"writ_revocation_pending":           {"Rules and lifts that are not in the log yet.", func() float64 { return float64(a.journal.Pending()) }},
+		"writ_verifiers_connected":          {"Readers of the revocation feed that acknowledge.", func() float64 { return float64(len(a.acks.Verifiers())) }},
+		"writ_policy_current":               {"1 if the newest bundle is in force, 0 if it is broken and the last good one stays.", func() float64 { return one(a.watcher.status().Current) }},
+		"writ_audit_healthy":                {"1 if the audit log can be written.", func() float64 { return one(a.audit.Healthy() == nil) }},
+		"writ_keys_published":               {"Keys in the JWKS.", func() float64 { return float64(len(a.rotator.Ring().Public().Keys())) }},
+	} {
+		a.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: g.help}, g.read))
+	}
+}
+
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 5 * time.Second})
+}
+
+// observe counts what a mux answers, by the route that matched.
+func (m *metrics) observe(next http.Handler, now func() time.Time) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := now()
+		sw := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(sw, r)
+		route := r.Pattern
+		if route == "" {
+			route = "other"
+		}
+		m.requests.WithLabelValues(route, strconv.Itoa(sw.status)).Inc()
+		m.seconds.WithLabelValues(route).Observe(now().Sub(start).Seconds())
+	})
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader notes the status.
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection, which the feed needs.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
