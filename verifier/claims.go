@@ -20,7 +20,7 @@ type Claims struct {
 // canonical resource of the verifier's configured tool (build it with
 // scopes.Resource). It is false where Config.Tool is empty.
 func (c *Claims) Allows(action, resource string) bool {
-	return c.AllowsTool(c.tool, action, resource)
+	return c != nil && c.AllowsTool(c.tool, action, resource)
 }
 
 // AllowsTool reports whether the token allows action on resource of tool. A

@@ -78,7 +78,7 @@ func (v *Verifier) read(ctx context.Context, after token.Rev) error {
 	err = v.client.Watch(ctx, client.Watch{
 		URL: at.feed, After: after, Verifier: v.id, Name: v.cfg.Name,
 		Idle:   max(v.cfg.MaxStaleness/2, time.Second),
-		Handle: func(e client.FeedEvent) error { return v.handle(e) },
+		Handle: (&reading{Verifier: v}).handle,
 	}, auth.Secret.Reveal())
 	var refused *client.ResponseError
 	if errors.As(err, &refused) && refused.Status == http.StatusUnauthorized {
@@ -87,29 +87,39 @@ func (v *Verifier) read(ctx context.Context, after token.Rev) error {
 	return err
 }
 
+// reading is one stream of the feed, used by the goroutine that reads it.
+type reading struct {
+	*Verifier
+	// ahead is a heartbeat that confirmed more than was read: its events are
+	// still to come on this stream. Zero where there is none.
+	ahead client.FeedEvent
+}
+
 // handle applies one event. An error ends the stream.
-func (v *Verifier) handle(e client.FeedEvent) error {
+func (r *reading) handle(e client.FeedEvent) (err error) {
 	switch e.Type {
-	case revocation.EventSnapshot:
-		if err := v.merge(e.Snapshot); err != nil {
-			return err
-		}
-	case revocation.EventRule, revocation.EventLift, revocation.EventLineage:
-		if err := v.index.Apply(e.Event); err != nil {
-			return fmt.Errorf("%w: %w", errGap, err)
-		}
-		v.applied.Add(1)
-		v.acks.add(v.index.Position(), localID(e.Event))
-		return nil
-	case revocation.EventKeys:
-		v.wantKeys(rotated)
-		return nil
 	case revocation.EventHeartbeat:
-		return v.beat(e)
+		return r.beat(e)
+	case revocation.EventKeys:
+		r.wantKeys(rotated)
+		return nil
+	case revocation.EventSnapshot:
+		err = r.merge(e.Snapshot)
+	case revocation.EventRule, revocation.EventLift, revocation.EventLineage:
+		if err = r.index.Apply(e.Event); err != nil {
+			err = fmt.Errorf("%w: %w", errGap, err)
+		}
 	default:
 		return nil // a newer broker's; what it means for tokens comes as rules
 	}
-	v.acks.add(v.index.Position(), "")
+	r.applied.Add(1) // after an error too: a part may have been applied
+	if err != nil {
+		return err
+	}
+	r.acks.add(r.index.Position(), localID(e.Event))
+	if r.ahead.Heartbeat != nil && r.confirm(r.ahead) {
+		r.ahead = client.FeedEvent{}
+	}
 	return nil
 }
 
@@ -128,18 +138,33 @@ func localID(e revocation.Event) string {
 }
 
 // beat takes a heartbeat: the replica has confirmed the log up to a position.
-// It counts only if this verifier has reached that position.
-func (v *Verifier) beat(e client.FeedEvent) error {
+// The replica may have got there while the events were still on their way; if
+// they are not here by the next heartbeat, they never will be.
+func (r *reading) beat(e client.FeedEvent) error {
 	if e.Heartbeat == nil || e.Confirmed.IsZero() || e.Heartbeat.Position.IsZero() {
 		return nil
 	}
-	if !v.index.Covers(v.index.Position(), e.Heartbeat.Position) {
+	if r.confirm(e) {
+		return nil
+	}
+	if r.ahead.Heartbeat != nil {
 		return errGap
 	}
-	v.advance(&v.confirmed, e.Confirmed)
-	v.syncOnce.Do(func() { close(v.synced) })
-	v.acks.touch(v.index.Position())
+	r.ahead = e
 	return nil
+}
+
+// confirm takes a heartbeat for true if everything up to its position was
+// applied here.
+func (r *reading) confirm(e client.FeedEvent) bool {
+	position := r.index.Position()
+	if !r.index.Covers(position, e.Heartbeat.Position) {
+		return false
+	}
+	r.advance(&r.confirmed, e.Confirmed)
+	r.syncOnce.Do(func() { close(r.synced) })
+	r.acks.touch(position)
+	return true
 }
 
 // merge verifies a part of a snapshot and adds it to the index.
@@ -170,7 +195,6 @@ func (v *Verifier) merge(raw string) error {
 	if err := v.index.Merge(part); err != nil {
 		return fmt.Errorf("merging snapshot: %w", err)
 	}
-	v.applied.Add(1)
 	return nil
 }
 
