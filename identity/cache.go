@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"fmt"
 	"sync"
 	"time"
@@ -139,3 +140,14 @@ func (s *shard) keep(sum digest, e *entry, half int) {
 	}
 	s.young[sum] = e
 }
+
+// AuthenticateX509 is Registry.AuthenticateX509; nothing of it is remembered.
+func (c *Cache) AuthenticateX509(chain []*x509.Certificate, now time.Time) (*Principal, error) {
+	return c.registry.AuthenticateX509(chain, now)
+}
+
+// SourceOf is Registry.SourceOf.
+func (c *Cache) SourceOf(id string) (Source, bool) { return c.registry.SourceOf(id) }
+
+// Sources is Registry.Sources.
+func (c *Cache) Sources() []Source { return c.registry.Sources() }

@@ -43,8 +43,8 @@ func TestCacheRemembersUntil(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			cache, keys, make := cached(t, 100)
-			raw := make(c.changes)
+			cache, keys, issue := cached(t, 100)
+			raw := issue(c.changes)
 			first, err := cache.Authenticate(t.Context(), raw, now())
 			if err != nil {
 				t.Fatal(err)
@@ -61,8 +61,8 @@ func TestCacheRemembersUntil(t *testing.T) {
 }
 
 func TestCacheForgetsWithTheKeys(t *testing.T) {
-	cache, keys, make := cached(t, 100)
-	raw := make(nil)
+	cache, keys, issue := cached(t, 100)
+	raw := issue(nil)
 	authenticate := func(want error) {
 		t.Helper()
 		if _, err := cache.Authenticate(t.Context(), raw, now()); !errors.Is(err, want) {
@@ -88,8 +88,8 @@ func TestCacheForgetsWithTheKeys(t *testing.T) {
 }
 
 func TestCacheKnowsATokenByAllOfIt(t *testing.T) {
-	cache, _, make := cached(t, 100)
-	raw := make(nil)
+	cache, _, issue := cached(t, 100)
+	raw := issue(nil)
 	if _, err := cache.Authenticate(t.Context(), raw, now()); err != nil {
 		t.Fatal(err)
 	}
@@ -101,10 +101,10 @@ func TestCacheKnowsATokenByAllOfIt(t *testing.T) {
 }
 
 func TestCacheIsBounded(t *testing.T) {
-	cache, keys, make := cached(t, 64)
+	cache, keys, issue := cached(t, 64)
 	var raws []string
 	for i := range 200 {
-		raws = append(raws, make(object{"jti": fmt.Sprint(i)}))
+		raws = append(raws, issue(object{"jti": fmt.Sprint(i)}))
 	}
 	for range 2 {
 		for _, raw := range raws {
@@ -117,8 +117,8 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Errorf("%d hits in a cache of 64", hits)
 	}
 
-	none, keys, make := cached(t, 0)
-	raw := make(nil)
+	none, keys, issue := cached(t, 0)
+	raw := issue(nil)
 	for range 2 {
 		if _, err := none.Authenticate(t.Context(), raw, now()); err != nil {
 			t.Fatal(err)
@@ -131,13 +131,13 @@ func TestCacheIsBounded(t *testing.T) {
 
 // What is asked for stays, however many others come by once.
 func TestCacheKeepsWhatIsUsed(t *testing.T) {
-	cache, keys, make := cached(t, 320)
-	used := make(nil)
+	cache, keys, issue := cached(t, 320)
+	used := issue(nil)
 	for i := range 600 {
 		if _, err := cache.Authenticate(t.Context(), used, now()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := cache.Authenticate(t.Context(), make(object{"jti": fmt.Sprint("once-", i)}), now()); err != nil {
+		if _, err := cache.Authenticate(t.Context(), issue(object{"jti": fmt.Sprint("once-", i)}), now()); err != nil {
 			t.Fatal(err)
 		}
 	}

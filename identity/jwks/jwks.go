@@ -1,2 +1,0 @@
-// Package jwks fetches and keeps the keys of identity sources.
-package jwks
