@@ -19,7 +19,8 @@ const (
 	defaultEvery   = time.Second
 
 	// maxBatch bounds what one write holds, and so what a crash can tear.
-	maxBatch = 1 << 20
+	maxBatch   = 1 << 20
+	usualBatch = 64 << 10
 	// maxTorn is the most that recovery cuts: a batch, one record over it, the
 	// heads of its lines, and the log's own records.
 	maxTorn = 2*maxBatch + 2*MaxRecord
@@ -35,9 +36,10 @@ type Log struct {
 	timers   sync.Pool // *time.Timer
 
 	mu     sync.Mutex
-	queue  []*batch // guarded by mu: what waits for the writer
-	queued int      // guarded by mu: bytes of it
-	closed bool     // guarded by mu
+	queue  []*batch  // guarded by mu: what waits for the writer
+	queued int       // guarded by mu: bytes of it
+	spare  []buffers // guarded by mu: of batches that were written
+	closed bool      // guarded by mu
 
 	kick    chan struct{} // wakes the writer; never blocks the sender
 	stop    chan struct{} // closed by Close
@@ -52,13 +54,18 @@ type Log struct {
 	closing sync.Once
 }
 
+// buffers hold the encoded events of a batch until it is written.
+type buffers struct {
+	bodies []byte
+	ends   []int // where each body ends
+}
+
 // batch is a group of events that one write and one sync make durable.
 type batch struct {
-	bodies []byte
-	ends   []int         // where each body ends
-	done   chan struct{} // closed once first and err are set
-	first  uint64        // number of the first event
-	err    error
+	buffers               // the writer's, once it has taken the batch
+	done    chan struct{} // closed once first and err are set
+	first   uint64        // number of the first event
+	err     error
 }
 
 // Open opens or creates the log, cuts what a crash had torn off the last line,
@@ -165,6 +172,11 @@ func (l *Log) enqueue(body []byte) (b *batch, i int, err error) {
 		b = l.queue[n-1]
 	} else {
 		b = &batch{done: make(chan struct{})}
+		if n := len(l.spare); n > 0 {
+			b.buffers, l.spare = l.spare[n-1], l.spare[:n-1]
+		} else {
+			b.bodies = make([]byte, 0, usualBatch)
+		}
 		l.queue = append(l.queue, b)
 	}
 	b.bodies = append(b.bodies, body...)

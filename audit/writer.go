@@ -3,6 +3,8 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"time"
 )
 
@@ -59,6 +61,7 @@ func (w *writer) run() {
 // each waiter would otherwise run into its bound.
 func (w *writer) drain(last bool) error {
 	for {
+		runtime.Gosched() // whoever was just woken may join this batch rather than wait for the next
 		b := w.take()
 		if b == nil {
 			if w.log.failed.Load() != nil || !w.wantsCheckpoint(last) {
@@ -89,9 +92,19 @@ func (w *writer) take() *batch {
 		return nil
 	}
 	b := l.queue[0]
-	l.queue = l.queue[1:]
+	l.queue = slices.Delete(l.queue, 0, 1)
 	l.queued -= len(b.bodies)
 	return b
+}
+
+// recycle keeps a written batch's buffers for a later one.
+func (w *writer) recycle(b *batch) {
+	w.log.mu.Lock()
+	defer w.log.mu.Unlock()
+	if len(w.log.spare) < 2 { // one is written while the next is filled
+		w.log.spare = append(w.log.spare, buffers{bodies: b.bodies[:0], ends: b.ends[:0]})
+	}
+	b.buffers = buffers{}
 }
 
 func (b *batch) finish(first uint64, err error) {
@@ -146,6 +159,7 @@ func (w *writer) write(b *batch, last bool) error {
 	if signed != nil {
 		w.publish(*signed, now)
 	}
+	w.recycle(b)
 	b.finish(first, nil)
 	return nil
 }
