@@ -258,25 +258,37 @@ func (q *check) values(c *token.Claims, kinds uint32) (ref, bool) {
 // scopes asks the trie for each scope. A set is sorted, so neighbours often share
 // tool and action.
 func (q *check) scopes(set scopes.Set) (ref, bool) {
-	s := scopeQuery{trie: &q.k.trie, check: q}
+	s := scopeQuery{trie: &q.k.trie, check: *q}
+	heads, tools := q.k.trie.heads.Load(), q.k.trie.tools.Load()
 	var last string
 	var named, every uint32
 	for i := range set.Len() {
-		s.scope = set.At(i)
-		if s.scope.Action() == scopes.AnyAction {
-			if r := s.findAnyAction(); r != 0 {
+		scope := set.At(i)
+		tool, action := scope.Tool(), scope.Action()
+		if action == scopes.AnyAction {
+			if r := s.findAnyAction(tool, scope.Resource()); r != 0 {
 				return ref{r, false}, true
 			}
 			continue
 		}
-		if h := head(s.scope); h != last {
-			last = h
-			named, every = s.follow(trieRoot, h), s.follow(trieRoot, s.scope.Tool())
+		isNamed := heads&headBit(tool, action) != 0
+		isTool := tools&headBit(tool, scopes.AnyAction) != 0
+		if !isNamed && !isTool {
+			continue
+		}
+		if h := scope.String()[:len(tool)+1+len(action)]; h != last {
+			last, named, every = h, 0, 0
+			if isNamed {
+				named = s.edge(trieRoot, s.hash(h), h, false)
+			}
+			if isTool {
+				every = s.edge(trieRoot, s.hash(tool), tool, false)
+			}
 		}
 		if named|every == 0 {
 			continue
 		}
-		if r := s.find(named, every); r != 0 {
+		if r := s.find(named, every, scope.Resource()); r != 0 {
 			return ref{r, false}, true
 		}
 	}

@@ -157,7 +157,7 @@ func (k *core) linkOther(index uint32) {
 		k.trie.add(o.scope, index)
 		return
 	case SelectIssuer:
-		k.addLength(len(o.value))
+		addLength(&k.lengths, len(o.value))
 	default:
 	}
 	k.link(&k.byValue, k.hash(o.value), index, k.liveOthers, func(yield func(uint64, uint32)) {
@@ -180,19 +180,6 @@ func (k *core) link(where *atomic.Pointer[table], h uint64, index uint32, live i
 	grown := tableFor(live + live/4)
 	all(grown.add)
 	where.Store(grown)
-}
-
-func (k *core) addLength(n int) {
-	var old []int
-	if p := k.lengths.Load(); p != nil {
-		old = *p
-	}
-	i, have := slices.BinarySearch(old, n)
-	if have {
-		return
-	}
-	out := slices.Insert(slices.Clone(old), i, n)
-	k.lengths.Store(&out)
 }
 
 // kill makes a rule answer for nothing any more.
@@ -317,6 +304,18 @@ func (k *core) compacted() *core {
 		out.add(*k.idOf(r), &rule, p.list(&k.places))
 	}
 	return out
+}
+
+// addLength adds to an ascending list of lengths that readers hold.
+func addLength(lengths *atomic.Pointer[[]int], n int) {
+	var old []int
+	if p := lengths.Load(); p != nil {
+		old = *p
+	}
+	if i, have := slices.BinarySearch(old, n); !have {
+		out := slices.Insert(slices.Clone(old), i, n)
+		lengths.Store(&out)
+	}
 }
 
 // appendTo adds to a list that readers hold: they never look beyond the length

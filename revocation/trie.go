@@ -15,20 +15,24 @@ type trie struct {
 	seed  maphash.Seed
 	nodes arena[node]
 	edges arena[edge]
-	table atomic.Pointer[table] // hash of (parent, text) → edges, of literals
+	table atomic.Pointer[table] // hash of (parent, text, stem) → edges
+	heads atomic.Uint64         // a coarse filter of the first level: see headBit
+	tools atomic.Uint64         // the same of its tools for every action
 }
 
 type node struct {
-	star     atomic.Uint32            // the child for the segment *
-	prefixes atomic.Pointer[[]uint32] // edges whose text is prefix*
-	kids     atomic.Pointer[[]uint32] // all edges but star
-	ends     atomic.Pointer[[]uint32] // rules whose pattern ends here
-	tails    atomic.Pointer[[]uint32] // rules whose pattern goes on with ** from here
+	star  atomic.Uint32            // the child for the segment *
+	stems atomic.Pointer[[]int]    // lengths of the stems of its edges stem*, ascending
+	kids  atomic.Pointer[[]uint32] // all edges but star
+	ends  atomic.Pointer[[]uint32] // rules whose pattern ends here
+	tails atomic.Pointer[[]uint32] // rules whose pattern goes on with ** from here
 }
 
+// edge leads to a child for a literal segment, or for stem*.
 type edge struct {
-	text          string
+	text          string // the literal, or the stem
 	parent, child uint32
+	stem          bool
 }
 
 const trieRoot = 1
@@ -39,10 +43,15 @@ func (t *trie) init(seed maphash.Seed) {
 	t.table.Store(newTable(minSlots))
 }
 
-func (t *trie) empty() bool { return t.edges.len() == 0 }
+func (t *trie) hash(text string) uint64 { return maphash.String(t.seed, text) }
 
-func (t *trie) hash(parent uint32, text string) uint64 {
-	return maphash.String(t.seed, text) ^ uint64(parent)*0x9e3779b97f4a7c15
+// edgeHash is the hash of an edge, from that of its text.
+func edgeHash(parent uint32, text uint64, stem bool) uint64 {
+	h := text ^ uint64(parent)*0x9e3779b97f4a7c15
+	if stem {
+		return ^h
+	}
+	return h
 }
 
 // head is the first level's text: "tool:action", or "tool" for every action.
@@ -53,7 +62,18 @@ func head(s scopes.Scope) string {
 	return s.String()[:len(s.Tool())+1+len(s.Action())]
 }
 
+// headBit hashes a text of the first level in a nanosecond: most scopes of a token
+// belong to tools that no rule names.
+func headBit(tool, action string) uint64 {
+	return 1 << ((uint(tool[0])*7 + uint(tool[len(tool)-1])*3 + uint(len(tool))*11 + uint(action[0])*5 + uint(len(action))) & 63)
+}
+
 func (t *trie) add(s scopes.Scope, rule uint32) {
+	if s.Action() == scopes.AnyAction {
+		t.tools.Store(t.tools.Load() | headBit(s.Tool(), scopes.AnyAction))
+	} else {
+		t.heads.Store(t.heads.Load() | headBit(s.Tool(), s.Action()))
+	}
 	at, tail := t.locate(s, t.grow)
 	if tail {
 		appendTo(&t.nodes.at(at).tails, rule)
@@ -89,11 +109,17 @@ func (t *trie) locate(s scopes.Scope, step func(parent uint32, text string) uint
 }
 
 // follow returns the child for a segment of a pattern, 0 if there is none.
-func (t *trie) follow(parent uint32, text string) uint32 {
-	if text == "*" {
+func (t *trie) follow(parent uint32, segment string) uint32 {
+	if segment == "*" {
 		return t.nodes.at(parent).star.Load()
 	}
-	h := t.hash(parent, text)
+	stem, wild := strings.CutSuffix(segment, "*")
+	return t.edge(parent, t.hash(stem), stem, wild)
+}
+
+// edge returns the child for a literal or a stem, whose hash is given.
+func (t *trie) edge(parent uint32, hash uint64, text string, stem bool) uint32 {
+	h := edgeHash(parent, hash, stem)
 	table := t.table.Load()
 	if !table.mayHold(h) {
 		return 0
@@ -103,68 +129,89 @@ func (t *trie) follow(parent uint32, text string) uint32 {
 		if ref == 0 {
 			return 0
 		}
-		if e := t.edges.at(ref); e.parent == parent && e.text == text {
+		if e := t.edges.at(ref); e.parent == parent && e.stem == stem && e.text == text {
 			return e.child
 		}
 	}
 }
 
-func (t *trie) grow(parent uint32, text string) uint32 {
-	if child := t.follow(parent, text); child != 0 {
+// grow is follow that makes the child.
+func (t *trie) grow(parent uint32, segment string) uint32 {
+	if child := t.follow(parent, segment); child != 0 {
 		return child
 	}
 	child, _ := t.nodes.add()
 	p := t.nodes.at(parent)
-	if text == "*" {
+	if segment == "*" {
 		p.star.Store(child)
 		return child
 	}
 	ref, e := t.edges.add()
-	e.text, e.parent, e.child = strings.Clone(text), parent, child
-	appendTo(&p.kids, ref)
-	if strings.HasSuffix(text, "*") && parent != trieRoot {
-		appendTo(&p.prefixes, ref)
+	e.parent, e.child = parent, child
+	e.text, e.stem = strings.CutSuffix(strings.Clone(segment), "*")
+	if e.stem {
+		addLength(&p.stems, len(e.text))
 	}
+	appendTo(&p.kids, ref)
 	table := t.table.Load()
-	if table.full() {
-		grown := newTable(2 * len(table.slots))
-		for i := uint32(1); i <= t.edges.len(); i++ {
-			e := t.edges.at(i)
-			grown.add(t.hash(e.parent, e.text), i)
-		}
-		t.table.Store(grown)
+	if !table.full() {
+		table.add(edgeHash(parent, t.hash(e.text), e.stem), ref)
 		return child
 	}
-	table.add(t.hash(parent, text), ref)
+	grown := newTable(2 * len(table.slots))
+	for i := uint32(1); i <= t.edges.len(); i++ {
+		e := t.edges.at(i)
+		grown.add(edgeHash(e.parent, t.hash(e.text), e.stem), i)
+	}
+	t.table.Store(grown)
 	return child
 }
 
-// scopeQuery looks for a rule that overlaps a scope and that accept takes. It
+// scopeQuery looks for a rule that overlaps a scope, is alive and not proven. It
 // allocates nothing.
 type scopeQuery struct {
 	*trie
-	check *check
-	scope scopes.Scope
+	check
 }
 
 // find returns the rule, 0 if there is none. The heads are the nodes of the
-// scope's tool and action, and of its tool and every action.
-func (q *scopeQuery) find(named, every uint32) uint32 {
-	resource := q.scope.Resource()
+// scope's tool and action, and of its tool and every action, 0 where there is none.
+func (q *scopeQuery) find(named, every uint32, resource string) uint32 {
+	var step step
+	q.step(&step, resource)
 	if named != 0 {
-		if r := q.walk(named, resource); r != 0 {
+		if r := q.walk(named, &step); r != 0 {
 			return r
 		}
 	}
 	if every != 0 {
-		return q.walk(every, resource)
+		return q.walk(every, &step)
 	}
 	return 0
 }
 
+// step is one segment of a resource, taken apart once however many nodes it is
+// tried at.
+type step struct {
+	segment, after string // after is empty for the last
+	wild           bool   // segment ends with *
+	hash           uint64 // of a literal
+}
+
+// step fills s in place: copying what was just written in pieces would stall.
+func (q *scopeQuery) step(s *step, rest string) {
+	if i := strings.IndexByte(rest, '/'); i >= 0 {
+		s.segment, s.after = rest[:i], rest[i+1:]
+	} else {
+		s.segment, s.after = rest, ""
+	}
+	if s.wild = s.segment[len(s.segment)-1] == '*'; !s.wild {
+		s.hash = q.hash(s.segment)
+	}
+}
+
 // findAnyAction is find for a scope whose action is *, which no minted scope's is.
-func (q *scopeQuery) findAnyAction() uint32 {
-	tool := q.scope.Tool()
+func (q *scopeQuery) findAnyAction(tool, resource string) uint32 {
 	kids := q.nodes.at(trieRoot).kids.Load()
 	if kids == nil {
 		return 0
@@ -174,59 +221,65 @@ func (q *scopeQuery) findAnyAction() uint32 {
 		if t, _, _ := strings.Cut(e.text, ":"); t != tool {
 			continue
 		}
-		if r := q.walk(e.child, q.scope.Resource()); r != 0 {
+		if r := q.enter(e.child, resource); r != 0 {
 			return r
 		}
 	}
 	return 0
 }
 
-// walk looks below a node for what overlaps the rest of the resource, which is one
-// segment at least.
-func (q *scopeQuery) walk(at uint32, rest string) uint32 {
+// walk looks below a node for what overlaps a step and what comes after it.
+func (q *scopeQuery) walk(at uint32, s *step) uint32 {
 	n := q.nodes.at(at)
 	if r := q.first(&n.tails); r != 0 {
 		return r
 	}
-	segment, after := rest, ""
-	if i := strings.IndexByte(rest, '/'); i >= 0 {
-		segment, after = rest[:i], rest[i+1:]
-	}
-	if segment == "**" {
+	if s.segment == "**" {
 		return q.below(n)
 	}
 	if star := n.star.Load(); star != 0 {
-		if r := q.enter(star, after); r != 0 {
+		if r := q.enter(star, s.after); r != 0 {
 			return r
 		}
 	}
-	if segment[len(segment)-1] == '*' {
-		return q.wild(n, segment[:len(segment)-1], after)
+	if s.wild {
+		return q.wild(n, s.segment[:len(s.segment)-1], s.after)
 	}
-	if child := q.follow(at, segment); child != 0 {
-		if r := q.enter(child, after); r != 0 {
+	if child := q.edge(at, s.hash, s.segment, false); child != 0 {
+		if r := q.enter(child, s.after); r != 0 {
 			return r
 		}
 	}
-	if prefixes := n.prefixes.Load(); prefixes != nil {
-		for _, ref := range *prefixes {
-			e := q.edges.at(ref)
-			if strings.HasPrefix(segment, e.text[:len(e.text)-1]) {
-				if r := q.enter(e.child, after); r != 0 {
-					return r
-				}
+	if stems := n.stems.Load(); stems != nil {
+		return q.stemmed(at, *stems, s)
+	}
+	return 0
+}
+
+// stemmed goes on in every child stem* that takes a literal segment.
+func (q *scopeQuery) stemmed(at uint32, stems []int, s *step) uint32 {
+	for _, n := range stems {
+		if n > len(s.segment) {
+			return 0
+		}
+		stem := s.segment[:n]
+		if child := q.edge(at, q.hash(stem), stem, true); child != 0 {
+			if r := q.enter(child, s.after); r != 0 {
+				return r
 			}
 		}
 	}
 	return 0
 }
 
-// enter goes on in a child that takes the segment.
+// enter goes on in a child that takes a step, with what comes after it.
 func (q *scopeQuery) enter(child uint32, after string) uint32 {
 	if after == "" {
 		return q.first(&q.nodes.at(child).ends)
 	}
-	return q.walk(child, after)
+	var next step
+	q.step(&next, after)
+	return q.walk(child, &next)
 }
 
 // wild goes on in every child that overlaps prefix*.
@@ -237,11 +290,7 @@ func (q *scopeQuery) wild(n *node, prefix, after string) uint32 {
 	}
 	for _, ref := range *kids {
 		e := q.edges.at(ref)
-		overlaps := strings.HasPrefix(e.text, prefix)
-		if stem, ok := strings.CutSuffix(e.text, "*"); ok && !overlaps {
-			overlaps = strings.HasPrefix(prefix, stem)
-		}
-		if overlaps {
+		if strings.HasPrefix(e.text, prefix) || e.stem && strings.HasPrefix(prefix, e.text) {
 			if r := q.enter(e.child, after); r != 0 {
 				return r
 			}
@@ -285,7 +334,7 @@ func (q *scopeQuery) first(list *atomic.Pointer[[]uint32]) uint32 {
 		return 0
 	}
 	for _, r := range *rules {
-		if q.check.unproven(&q.check.k.others.at(r).places) {
+		if q.unproven(&q.k.others.at(r).places) {
 			return r
 		}
 	}
