@@ -54,12 +54,13 @@ type broker struct {
 	ageMS     func(time.Duration) int64
 	tick      time.Duration
 	feedToken string
+	part      int // rules in a part of a snapshot
 }
 
 func newBroker(t testing.TB) *broker {
 	t.Helper()
 	b := &broker{t: t, index: revocation.NewIndex(revocation.Options{}), streams: map[chan revocation.Event]struct{}{}, cut: make(chan struct{}),
-		tick: 20 * time.Millisecond, feedToken: "feed-1", ageMS: func(d time.Duration) int64 { return d.Milliseconds() + 1 }}
+		tick: 20 * time.Millisecond, feedToken: "feed-1", part: 100, ageMS: func(d time.Duration) int64 { return d.Milliseconds() + 1 }}
 	b.signer = b.newKey("k1")
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	must(t, err)
@@ -234,7 +235,7 @@ func (b *broker) backlog(last string) []revocation.Event {
 		}
 	}
 	var parts []revocation.Event
-	for s := range b.index.Snapshots(100) {
+	for s := range b.index.Snapshots(b.part) {
 		s.ID = "s1"
 		parts = append(parts, revocation.Event{Type: revocation.EventSnapshot, Position: s.Position, Snapshot: b.sealed(s)})
 	}

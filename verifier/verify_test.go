@@ -217,13 +217,17 @@ func TestTheCacheKnowsTheTime(t *testing.T) {
 	}
 }
 
+func thumbprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
 func TestCertificateBoundToken(t *testing.T) {
 	b := newBroker(t)
 	v := b.run()
 	mine, other := &x509.Certificate{Raw: []byte("mine")}, &x509.Certificate{Raw: []byte("other")}
-	sum := sha256.Sum256(mine.Raw)
 	raw := b.mint(func(c *token.Claims) {
-		c.Confirmation = &token.Confirmation{X5tS256: base64.RawURLEncoding.EncodeToString(sum[:])}
+		c.Confirmation = &token.Confirmation{X5tS256: thumbprint(mine)}
 	})
 	for range 2 { // cold and cached
 		if _, err := v.VerifyPresented(t.Context(), raw, verifier.Presented{Certificate: mine}); err != nil {
