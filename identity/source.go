@@ -14,6 +14,10 @@ const (
 // A source proves principals by JWT (Issuer or TrustDomain, with keys from one of JWKSFile,
 // JWKSURI, Discovery), by X.509-SVID (X509), or, for a SPIFFE trust domain, by both: the ids are the
 // same then, so it must be one source.
+//
+// Expressions are CEL over `claims`, the verified payload, with two things of our own. The pattern of
+// matches is a literal that must match the whole text, as if written \A(?:…)\z: "[0-9]+" does not
+// match "x1". And s.after(prefix) is what follows prefix in s, or an error if s does not begin with it.
 type Source struct {
 	// Name identifies the source in configuration, policy and logs: [a-z][a-z0-9_-]*.
 	Name string `json:"name" yaml:"name"`
