@@ -19,7 +19,7 @@ import (
 	"github.com/writbroker/writ/verifier"
 )
 
-const metadata = `resource_metadata="https://warehouse.example/.well-known/oauth-protected-resource/api"`
+const metadataParam = `resource_metadata="https://warehouse.example/.well-known/oauth-protected-resource/api"`
 
 // guarded serves GET /rows/{region}/{id} behind v.
 func guarded(v *verifier.Verifier) http.Handler {
@@ -65,24 +65,24 @@ func TestRequire(t *testing.T) {
 	}{
 		{"a good token", "/rows/eu/q1", []string{"Bearer " + good}, 200, "", ""},
 		{"the scheme in another case", "/rows/eu/q1", []string{"bearer " + good}, 200, "", ""},
-		{"no token", "/rows/eu/q1", nil, 401, "Bearer " + metadata, ""},
-		{"another scheme", "/rows/eu/q1", []string{"Basic dTpw"}, 401, "Bearer " + metadata, ""},
-		{"a token in the query", "/rows/eu/q1?access_token=" + good, nil, 401, "Bearer " + metadata, ""},
-		{"no token and a bad path", "/rows/eu/%2e%2e", nil, 401, "Bearer " + metadata, ""},
-		{"two headers", "/rows/eu/q1", []string{"Bearer " + good, "Bearer " + good}, 400, `Bearer error="invalid_request", error_description="more than one Authorization header", ` + metadata, "invalid_request"},
-		{"two tokens in one header", "/rows/eu/q1", []string{"Bearer " + good + ", Bearer " + good}, 400, `Bearer error="invalid_request", error_description="the Authorization header holds no single bearer token", ` + metadata, "invalid_request"},
-		{"an empty token", "/rows/eu/q1", []string{"Bearer "}, 400, `Bearer error="invalid_request", error_description="the Authorization header holds no single bearer token", ` + metadata, "invalid_request"},
-		{"nonsense", "/rows/eu/q1", []string{"Bearer nonsense"}, 401, `Bearer error="invalid_token", error_description="the token is malformed", ` + metadata, "invalid_token"},
-		{"expired", "/rows/eu/q1", []string{"Bearer " + expired}, 401, `Bearer error="invalid_token", error_description="the token has expired", ` + metadata, "invalid_token"},
-		{"another audience", "/rows/eu/q1", []string{"Bearer " + foreign}, 401, `Bearer error="invalid_token", error_description="the token is for another audience", ` + metadata, "invalid_token"},
-		{"revoked", "/rows/eu/q1", []string{"Bearer " + revoked}, 401, `Bearer error="invalid_token", error_description="the token is revoked", ` + metadata, "invalid_token"},
-		{"outside the scope", "/rows/us/q1", []string{"Bearer " + good}, 403, `Bearer error="insufficient_scope", error_description="the token does not allow this", scope="warehouse:read:sales/us/q1", ` + metadata, "insufficient_scope"},
-		{"a quote in the path", "/rows/us/a%22b", []string{"Bearer " + good}, 403, `Bearer error="insufficient_scope", error_description="the token does not allow this", scope="warehouse:read:sales/us/a%22b", ` + metadata, "insufficient_scope"},
+		{"no token", "/rows/eu/q1", nil, 401, "Bearer " + metadataParam, ""},
+		{"another scheme", "/rows/eu/q1", []string{"Basic dTpw"}, 401, "Bearer " + metadataParam, ""},
+		{"a token in the query", "/rows/eu/q1?access_token=" + good, nil, 401, "Bearer " + metadataParam, ""},
+		{"no token and a bad path", "/rows/eu/%2e%2e", nil, 401, "Bearer " + metadataParam, ""},
+		{"two headers", "/rows/eu/q1", []string{"Bearer " + good, "Bearer " + good}, 400, `Bearer error="invalid_request", error_description="more than one Authorization header", ` + metadataParam, "invalid_request"},
+		{"two tokens in one header", "/rows/eu/q1", []string{"Bearer " + good + ", Bearer " + good}, 400, `Bearer error="invalid_request", error_description="the Authorization header holds no single bearer token", ` + metadataParam, "invalid_request"},
+		{"an empty token", "/rows/eu/q1", []string{"Bearer "}, 400, `Bearer error="invalid_request", error_description="the Authorization header holds no single bearer token", ` + metadataParam, "invalid_request"},
+		{"nonsense", "/rows/eu/q1", []string{"Bearer nonsense"}, 401, `Bearer error="invalid_token", error_description="the token is malformed", ` + metadataParam, "invalid_token"},
+		{"expired", "/rows/eu/q1", []string{"Bearer " + expired}, 401, `Bearer error="invalid_token", error_description="the token has expired", ` + metadataParam, "invalid_token"},
+		{"another audience", "/rows/eu/q1", []string{"Bearer " + foreign}, 401, `Bearer error="invalid_token", error_description="the token is for another audience", ` + metadataParam, "invalid_token"},
+		{"revoked", "/rows/eu/q1", []string{"Bearer " + revoked}, 401, `Bearer error="invalid_token", error_description="the token is revoked", ` + metadataParam, "invalid_token"},
+		{"outside the scope", "/rows/us/q1", []string{"Bearer " + good}, 403, `Bearer error="insufficient_scope", error_description="the token does not allow this", scope="warehouse:read:sales/us/q1", ` + metadataParam, "insufficient_scope"},
+		{"a quote in the path", "/rows/us/a%22b", []string{"Bearer " + good}, 403, `Bearer error="insufficient_scope", error_description="the token does not allow this", scope="warehouse:read:sales/us/a%22b", ` + metadataParam, "insufficient_scope"},
 		{"a slash inside a segment stays inside", "/rows/eu/a%2Fb", []string{"Bearer " + good}, 200, "", ""},
-		{"a star in the path is a literal", "/rows/us/%2A", []string{"Bearer " + good}, 403, `Bearer error="insufficient_scope", error_description="the token does not allow this", scope="warehouse:read:sales/us/%2A", ` + metadata, "insufficient_scope"},
-		{"a resource function that returns a pattern", "/free", []string{"Bearer " + good}, 400, `Bearer error="invalid_request", error_description="the request names no valid resource", ` + metadata, "invalid_request"},
-		{"a handler that asks itself", "/own", []string{"Bearer " + good}, 403, `Bearer error="insufficient_scope", error_description="the token does not allow this", scope="warehouse:read:sales/us/q1", ` + metadata, "insufficient_scope"},
-		{"… without a token", "/own", nil, 401, "Bearer " + metadata, ""},
+		{"a star in the path is a literal", "/rows/us/%2A", []string{"Bearer " + good}, 403, `Bearer error="insufficient_scope", error_description="the token does not allow this", scope="warehouse:read:sales/us/%2A", ` + metadataParam, "insufficient_scope"},
+		{"a resource function that returns a pattern", "/free", []string{"Bearer " + good}, 400, `Bearer error="invalid_request", error_description="the request names no valid resource", ` + metadataParam, "invalid_request"},
+		{"a handler that asks itself", "/own", []string{"Bearer " + good}, 403, `Bearer error="insufficient_scope", error_description="the token does not allow this", scope="warehouse:read:sales/us/q1", ` + metadataParam, "insufficient_scope"},
+		{"… without a token", "/own", nil, 401, "Bearer " + metadataParam, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := httptest.NewRequestWithContext(t.Context(), "GET", tc.path, nil)
