@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/writbroker/writ/store"
 )
 
 // Rotation is what an emergency rotation did.
@@ -43,24 +41,26 @@ func (r *Rotator) RotateNow(ctx context.Context, revoke string) (Rotation, error
 		return Rotation{}, fmt.Errorf("rotating keys: %w", err)
 	}
 	// Fails early, where it can still be told to somebody.
-	if _, _, err := in.apply(r.effective(), r.cfg.Schedule, r.cfg.Now()); err != nil {
+	if _, _, err := in.apply(r.effective(), r.cfg.Schedule, r.now()); err != nil {
 		return Rotation{}, fmt.Errorf("rotating keys: %w", err)
 	}
 	r.pending = append(r.pending, in)
 	result := Rotation{Revoked: revoke}
 	if _, err := r.step(ctx); err != nil {
 		r.log.Error("emergency rotation did not reach the store; doing it here alone", "error", err)
-		if !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrConflict) {
-			result.Local = true
-		}
 		result.Local = true
 		if err := r.show(ctx, r.effective()); err != nil {
+			r.pending = r.pending[:len(r.pending)-1]
 			return Rotation{}, fmt.Errorf("rotating keys: %w", err)
 		}
 	}
-	result.Active = r.Ring().active.KeyID()
-	if result.Active != before.active.KeyID() {
-		result.Retired = before.active.KeyID()
+	ring := r.ring.Load()
+	if _, undone, err := in.apply(State{Keys: ring.keys}, r.cfg.Schedule, r.now()); undone || err != nil {
+		return Rotation{}, fmt.Errorf("rotating keys: %w", errors.Join(ErrState, err))
+	}
+	result.Active = ring.active.KeyID()
+	if old := before.active.KeyID(); result.Active != old {
+		result.Retired = old
 	}
 	return result, nil
 }
@@ -69,7 +69,7 @@ func (r *Rotator) RotateNow(ctx context.Context, revoke string) (Rotation, error
 func (r *Rotator) effective() State {
 	state := r.known
 	for _, in := range r.pending {
-		if next, ok, err := in.apply(state, r.cfg.Schedule, r.cfg.Now()); ok && err == nil {
+		if next, ok, err := in.apply(state, r.cfg.Schedule, r.now()); ok && err == nil {
 			state = next
 		}
 	}

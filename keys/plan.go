@@ -21,37 +21,34 @@ func (a Actions) IsZero() bool { return len(a.Create) == 0 && a.Activate == "" &
 func Plan(s State, sched Schedule, now time.Time) Actions {
 	sched = sched.complete()
 	var a Actions
+	for _, k := range s.Keys {
+		switch {
+		case k.Stage != StageRetired:
+		case now.Before(k.DropAfter):
+			a.Due = earlier(a.Due, k.DropAfter)
+		default:
+			a.Drop = append(a.Drop, k.ID)
+		}
+	}
 	active, hasActive := s.Find(StageActive)
 	next, hasNext := s.Find(StageNext)
 	switch {
 	case !hasActive && !hasNext:
 		// Nothing was ever signed with this ring, so nobody can miss a key.
 		a.Create = []Stage{StageActive, StageNext}
-	case !hasActive:
-		a.Activate = next.ID
+	case len(s.Keys)-len(a.Drop) >= MaxKeys:
+		// Emergencies filled the ring. Dropping a key whose tokens live would be
+		// worse than signing longer with this one.
 	case !hasNext:
 		a.Create = []Stage{StageNext}
 	default:
 		due := later(active.Activated.Add(sched.RotateEvery), next.Published.Add(sched.Prepublish))
 		if now.Before(due) {
-			a.Due = due
-		} else {
-			a.Activate = next.ID
+			a.Due = earlier(a.Due, due)
+			break
 		}
-	}
-	if a.Activate != "" {
 		// A next must always be out already when an emergency comes.
-		a.Create = []Stage{StageNext}
-	}
-	for _, k := range s.Keys {
-		if k.Stage != StageRetired {
-			continue
-		}
-		if now.Before(k.DropAfter) {
-			a.Due = earlier(a.Due, k.DropAfter)
-		} else {
-			a.Drop = append(a.Drop, k.ID)
-		}
+		a.Activate, a.Create = next.ID, []Stage{StageNext}
 	}
 	return a
 }

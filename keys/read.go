@@ -18,27 +18,29 @@ const sealPurpose = "writ key ring"
 type seenState struct {
 	state  State
 	raw    []byte
-	cell   uint64 // version of the cell to swap against
-	behind bool   // the store has less than this replica has seen: state is ours, and must be put back
+	cell   uint64    // version of the cell to swap against
+	at     time.Time // before it was read
+	behind bool      // the store has less than this replica has seen: state is ours, and must be put back
 }
 
 // read returns the shared state. One that is older than what this replica has
 // seen, or another under the same version, or none at all, is refused: then ours
 // is put back under a higher version, so that all replicas end at one.
 func (r *Rotator) read(ctx context.Context) (seenState, error) {
+	at := r.cfg.Now()
 	value, err := r.cfg.Cell.Get(ctx, r.cfg.Ring)
 	if errors.Is(err, store.ErrNotFound) {
 		if r.known.Version == 0 {
-			return seenState{}, nil
+			return seenState{at: at}, nil
 		}
 		r.log.Error("the store has lost the key ring; putting it back", "version", r.known.Version)
-		return seenState{state: r.known, behind: true}, nil
+		return seenState{state: r.known, at: at, behind: true}, nil
 	}
 	if err != nil {
 		return seenState{}, fmt.Errorf("reading key ring: %w", err)
 	}
 	if r.known.Version > 0 && bytes.Equal(value.Value, r.raw) {
-		return seenState{state: r.known, raw: r.raw, cell: value.Version}, nil
+		return seenState{state: r.known, raw: r.raw, cell: value.Version, at: at}, nil
 	}
 	state, err := r.unseal(value.Value)
 	if err != nil {
@@ -46,10 +48,10 @@ func (r *Rotator) read(ctx context.Context) (seenState, error) {
 	}
 	if state.Version <= r.known.Version {
 		r.log.Error("the key ring in the store went back; refusing it and putting ours back", "stored", state.Version, "seen", r.known.Version)
-		return seenState{state: r.known, cell: value.Version, behind: true}, nil
+		return seenState{state: r.known, cell: value.Version, at: at, behind: true}, nil
 	}
 	r.warnOfClocks(state)
-	return seenState{state: state, raw: value.Value, cell: value.Version}, nil
+	return seenState{state: state, raw: value.Value, cell: value.Version, at: at}, nil
 }
 
 // warnOfClocks names the one thing that a schedule cannot make harmless.

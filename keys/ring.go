@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/writbroker/writ/token"
@@ -32,3 +33,8 @@ func (r *Ring) Version() uint64 { return r.version }
 
 // Keys lists the keys of the state, without what is sealed. The slice is the caller's.
 func (r *Ring) Keys() []KeyInfo { return slices.Clone(r.keys) }
+
+// equal reports whether two rings sign and publish the same.
+func (r *Ring) equal(other *Ring) bool {
+	return other != nil && r.version == other.version && r.active.KeyID() == other.active.KeyID() && bytes.Equal(r.jwks, other.jwks)
+}

@@ -95,6 +95,10 @@ func (r *Rotator) List() []KeyInfo { return r.Ring().Keys() }
 // Staleness says how long ago the ring was confirmed to be the shared one.
 func (r *Rotator) Staleness(now time.Time) time.Duration { return now.Sub(*r.confirmed.Load()) }
 
+// now is the time as it is written into the state: what is compared with other
+// replicas' clocks must not carry a monotonic one.
+func (r *Rotator) now() time.Time { return r.cfg.Now().Round(0).UTC() }
+
 // Refresh reads the shared state now and does what is due.
 func (r *Rotator) Refresh(ctx context.Context) error {
 	r.mu.Lock()
@@ -116,16 +120,15 @@ func (r *Rotator) step(ctx context.Context) (time.Time, error) {
 			return time.Time{}, err
 		}
 		if !seen.behind && want.Version == seen.state.Version {
-			return due, r.adopt(ctx, want, seen.raw, seen.cell)
+			return due, r.adopt(ctx, want, seen)
 		}
-		err = r.write(ctx, want, seen.cell)
+		err = r.write(ctx, want, seen)
 		switch {
 		case errors.Is(err, store.ErrConflict):
 			continue
 		case err != nil:
 			return time.Time{}, err
 		}
-		// Activating leaves the ring without a next key only if custody failed.
 		return due, nil
 	}
 	return time.Time{}, fmt.Errorf("agreeing on the key ring: %w", store.ErrConflict)
@@ -136,7 +139,7 @@ func (r *Rotator) step(ctx context.Context) (time.Time, error) {
 func (r *Rotator) want(ctx context.Context, seen seenState) (State, time.Time, error) {
 	state, changed := seen.state, seen.behind
 	for _, in := range r.pending {
-		if next, ok, err := in.apply(state, r.cfg.Schedule, r.cfg.Now()); err != nil {
+		if next, ok, err := in.apply(state, r.cfg.Schedule, r.now()); err != nil {
 			r.log.Error("an emergency rotation cannot be carried out", "error", err)
 		} else if ok {
 			state, changed = next, true
@@ -160,7 +163,7 @@ func (r *Rotator) want(ctx context.Context, seen seenState) (State, time.Time, e
 // carryOut applies a plan. Where custody cannot make a key, the rest is done all
 // the same: a rotation needs only the key that is published already.
 func (r *Rotator) carryOut(ctx context.Context, state State, actions Actions) (State, error) {
-	now := r.cfg.Now()
+	now := r.now()
 	if actions.Activate != "" {
 		if err := r.openable(ctx, state, actions.Activate); err != nil {
 			r.log.Error("rotation is due, but the next key does not open here; the active key keeps signing", "kid", actions.Activate, "error", err)
@@ -196,7 +199,7 @@ func sameKeys(a, b State) bool {
 
 // write publishes a state by compare-and-swap, and adopts it. Its keys must open
 // first: what was published cannot be taken back from verifiers.
-func (r *Rotator) write(ctx context.Context, want State, cell uint64) error {
+func (r *Rotator) write(ctx context.Context, want State, seen seenState) error {
 	if err := want.validate(); err != nil {
 		return err
 	}
@@ -208,34 +211,33 @@ func (r *Rotator) write(ctx context.Context, want State, cell uint64) error {
 	if err != nil {
 		return err
 	}
-	version, err := r.cfg.Cell.Swap(ctx, r.cfg.Ring, cell, raw)
+	version, err := r.cfg.Cell.Swap(ctx, r.cfg.Ring, seen.cell, raw)
 	if err != nil {
 		return fmt.Errorf("writing key ring: %w", err)
 	}
 	r.log.Info("key ring changed", "version", want.Version, "active", ring.active.KeyID(), "keys", len(want.Keys))
-	r.accept(want, raw, version)
+	r.accept(want, raw, version, seen.at)
 	r.publish(ring)
 	return nil
 }
 
 // adopt takes over a state that is in the store.
-func (r *Rotator) adopt(ctx context.Context, state State, raw []byte, cell uint64) error {
-	if ring := r.ring.Load(); ring != nil && ring.version == state.Version && ring.complete && len(r.pending) == 0 {
-		r.accept(state, raw, cell)
-		return nil
+func (r *Rotator) adopt(ctx context.Context, state State, seen seenState) error {
+	current := r.ring.Load()
+	if current == nil || current.version != state.Version || !current.complete || len(r.pending) > 0 {
+		ring, err := r.build(ctx, state)
+		if err != nil {
+			return err
+		}
+		defer r.publish(ring)
 	}
-	ring, err := r.build(ctx, state)
-	if err != nil {
-		return err
-	}
-	r.accept(state, raw, cell)
-	r.publish(ring)
+	r.accept(state, seen.raw, seen.cell, seen.at)
 	return nil
 }
 
-// accept remembers an authentic state as the highest one, and as confirmed.
-func (r *Rotator) accept(state State, raw []byte, cell uint64) {
-	now := r.cfg.Now()
+// accept remembers an authentic state as the highest one, confirmed at a time
+// before it was read.
+func (r *Rotator) accept(state State, raw []byte, cell uint64, at time.Time) {
 	if r.cfg.Backup != nil && state.Version != r.known.Version {
 		if err := r.cfg.Backup.Save(raw); err != nil {
 			r.log.Error("key ring cannot be backed up; a restart would not notice a store that went back", "error", err)
@@ -243,13 +245,12 @@ func (r *Rotator) accept(state State, raw []byte, cell uint64) {
 	}
 	r.known, r.raw, r.pending = state, raw, nil
 	r.cell.Store(cell)
-	r.confirmed.Store(&now)
+	r.confirmed.Store(&at)
 	r.forget(state)
 }
 
 func (r *Rotator) publish(ring *Ring) {
-	r.ring.Store(ring)
-	if r.cfg.OnChange != nil {
+	if before := r.ring.Swap(ring); r.cfg.OnChange != nil && !ring.equal(before) {
 		r.cfg.OnChange(ring)
 	}
 }

@@ -55,7 +55,7 @@ func (r *Rotator) watch(ctx context.Context, wake chan<- struct{}) {
 	after := r.cell.Load()
 	for ctx.Err() == nil {
 		value, err := r.cfg.Cell.Watch(ctx, r.cfg.Ring, after)
-		if err != nil {
+		if err != nil || value.Version <= after {
 			// The loop polls all the same, so this loses speed only.
 			after = r.cell.Load()
 			if !pause(ctx, r.poll-upTo(r.poll/2), nil) {

@@ -6,8 +6,10 @@ import (
 	"io/fs"
 
 	"github.com/writbroker/writ/keys/internal/private"
-	"github.com/writbroker/writ/store"
 )
+
+// maxBackup is far above what the keys of one ring take.
+const maxBackup = 4 << 20
 
 // Backup implements keys.Backup by one file of mode 0600.
 type Backup struct{ path string }
@@ -17,7 +19,7 @@ func NewBackup(path string) *Backup { return &Backup{path: path} }
 
 // Load implements keys.Backup.
 func (b *Backup) Load() ([]byte, error) {
-	value, err := private.Read(b.path, store.MaxValue)
+	value, err := private.Read(b.path, maxBackup)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

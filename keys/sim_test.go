@@ -1,0 +1,177 @@
+package keys_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/writbroker/writ/keys"
+	"github.com/writbroker/writ/store"
+)
+
+// world is a fleet with skewed clocks and a failing store, and what an observer
+// with the true time knows.
+type world struct {
+	*fleet
+	now      time.Time
+	clocks   []*clock
+	replicas []*keys.Rotator
+
+	shown    map[string]time.Time // kid → true time of its first publication in the store
+	lives    map[string]time.Time // kid → true time from which no verifier accepts a token of it
+	hastened map[string]bool      // activated by an emergency
+	revoked  map[string]bool
+}
+
+func (w *world) advance(d time.Duration) {
+	w.now = w.now.Add(d)
+	for _, c := range w.clocks {
+		c.set(w.now)
+	}
+}
+
+// sign has a replica sign, as a minter would, and notes until when that counts.
+func (w *world) sign(t *rapid.T, i int) {
+	sched := schedule()
+	signer := w.replicas[i].Ring().Active()
+	kid := signer.KeyID()
+	if _, err := signer.Sign(context.Background(), []byte("x")); err != nil {
+		if !errors.Is(err, keys.ErrStale) {
+			t.Fatal(err)
+		}
+		return
+	}
+	if w.revoked[kid] {
+		return // its tokens are dead whoever signs them
+	}
+	if out := w.now.Sub(w.shown[kid]); !w.hastened[kid] && out < sched.JWKSMaxAge+sched.MaxLag {
+		t.Fatalf("%s signs %v after it was published", kid, out)
+	}
+	// The minter's clock sets exp; the slowest verifier's, with leeway, ends it.
+	dead := w.clocks[i].Now().Add(sched.MaxTTL + 2*sched.Skew)
+	w.lives[kid] = maxTime(w.lives[kid], dead)
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// observe holds what the store publishes to the rules.
+func (w *world) observe(t *rapid.T) {
+	// Before the beginning, nothing is due: it only looks.
+	cfg := w.config(&clock{now: epoch.Add(-24 * time.Hour)})
+	cfg.Cell = onlyReads{w.cell}
+	r, err := keys.New(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stages := kids(r.Ring())
+	if len(stages[keys.StageActive]) != 1 || len(stages[keys.StageNext]) > 1 || len(r.List()) > keys.MaxKeys {
+		t.Fatalf("keys are %v", stages)
+	}
+	for _, k := range r.List() {
+		if _, ok := w.shown[k.ID]; !ok {
+			w.shown[k.ID] = w.now
+			if k.Stage == keys.StageActive {
+				w.hastened[k.ID] = true // the first of the ring
+			}
+		}
+	}
+	for kid, dead := range w.lives {
+		if _, ok := r.Ring().Public().Key(kid); !ok && w.now.Before(dead) && !w.revoked[kid] {
+			t.Fatalf("%s is gone %v before its last token is", kid, dead.Sub(w.now))
+		}
+	}
+}
+
+// onlyReads keeps the observer from taking part: what is due is not done by it.
+type onlyReads struct{ *cell }
+
+func (onlyReads) Swap(context.Context, string, uint64, []byte) (uint64, error) {
+	return 0, errors.New("the observer must not write")
+}
+
+// TestFleet drives replicas with skewed clocks through outages, lost writes and
+// emergencies. Whatever happens: one key is active, no key signs before
+// verifiers can have it, and none goes while a token it signed can live.
+func TestFleet(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := &world{
+			fleet: newFleet(t), now: epoch,
+			shown: map[string]time.Time{}, lives: map[string]time.Time{}, hastened: map[string]bool{}, revoked: map[string]bool{},
+		}
+		skew := int(schedule().Skew / time.Second)
+		for range 3 {
+			c := &clock{now: epoch, off: time.Duration(rapid.IntRange(-skew, skew).Draw(t, "clock off")) * time.Second}
+			w.clocks = append(w.clocks, c)
+			w.replicas = append(w.replicas, w.replica(t, context.Background(), c))
+		}
+		w.observe(t)
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			w.step(t)
+		}
+	})
+}
+
+func (w *world) step(t *rapid.T) {
+	i := rapid.IntRange(0, len(w.replicas)-1).Draw(t, "replica")
+	switch rapid.SampledFrom([]string{"time", "time", "long time", "refresh", "refresh", "sign", "sign", "cut", "lie", "restart", "emergency"}).Draw(t, "event") {
+	case "time":
+		w.advance(time.Duration(rapid.IntRange(1, 60).Draw(t, "seconds")) * time.Second)
+	case "long time":
+		w.advance(time.Duration(rapid.IntRange(1, 70).Draw(t, "minutes")) * time.Minute)
+	case "refresh":
+		if err := w.replicas[i].Refresh(context.Background()); err != nil && !errors.Is(err, store.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	case "sign":
+		w.sign(t, i)
+	case "cut":
+		// An outage that one replica alone sees: its refreshes are missing above.
+		w.cell.edit(func() { w.cell.broken = store.ErrUnavailable })
+		if err := w.replicas[i].Refresh(context.Background()); err == nil {
+			t.Fatal("refreshed from a broken store")
+		}
+		w.cell.edit(func() { w.cell.broken = nil })
+	case "lie":
+		w.cell.edit(func() { w.cell.lying = store.ErrUnavailable })
+		if err := w.replicas[i].Refresh(context.Background()); err != nil && !errors.Is(err, store.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		w.cell.edit(func() { w.cell.lying = nil })
+	case "restart":
+		before := w.custody.made
+		active := w.replicas[i].Ring().Active().KeyID()
+		w.replicas[i] = w.replica(t, context.Background(), w.clocks[i])
+		if w.replicas[i].Ring().Active().KeyID() == active && w.custody.made > before+1 {
+			t.Fatal("a restart made keys")
+		}
+	case "emergency":
+		w.emergency(t, i)
+	}
+	w.observe(t)
+}
+
+func (w *world) emergency(t *rapid.T, i int) {
+	revoke := ""
+	if rapid.Bool().Draw(t, "revoke") {
+		revoke = w.replicas[i].Ring().Active().KeyID()
+	}
+	result, err := w.replicas[i].RotateNow(context.Background(), revoke)
+	if errors.Is(err, keys.ErrTooManyKeys) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if revoke != "" {
+		w.revoked[revoke] = true
+	}
+	w.hastened[result.Active] = true
+}
