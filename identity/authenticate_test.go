@@ -124,7 +124,7 @@ func TestAuthenticateRefusesTokens(t *testing.T) {
 	payload := encode(t, acmeClaims())
 	header := func(changes object) object { return with(acmeHeader(), changes) }
 	head := func(changes object) string { return encode(t, header(changes)) }
-	doubled := []byte(fmt.Sprintf(`{"iss":"https://issuer.acme.example","sub":"worker","sub":"root","aud":%q,"exp":1790003600,"iat":1790000000}`, audience))
+	doubled := fmt.Appendf(nil, `{"iss":"https://issuer.acme.example","sub":"worker","sub":"root","aud":%q,"exp":1790003600,"iat":1790000000}`, audience)
 
 	cases := []struct {
 		name, raw string

@@ -133,8 +133,7 @@ type claimSizes struct{}
 
 func (claimSizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 	longest := uint64(token.MaxBytes / 4 * 3)
-	switch node.Type().Kind() {
-	case types.ListKind, types.MapKind:
+	if kind := node.Type().Kind(); kind == types.ListKind || kind == types.MapKind {
 		longest /= 2 // an element and its comma
 	}
 	return &cost.SizeEstimate{Min: 0, Max: longest}

@@ -10,6 +10,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -33,9 +34,7 @@ type object = map[string]any
 // with returns a copy of o with members replaced; a nil value removes one.
 func with(o, changes object) object {
 	out := object{}
-	for k, v := range o {
-		out[k] = v
-	}
+	maps.Copy(out, o)
 	for k, v := range changes {
 		if v == nil {
 			delete(out, k)

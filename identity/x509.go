@@ -88,9 +88,9 @@ func (s *source) verifyChain(chain []*x509.Certificate, roots *x509.CertPool, no
 		Roots: roots, Intermediates: intermediates, CurrentTime: now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
-	var invalid x509.CertificateInvalidError
+	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+	case ok && invalid.Reason == x509.Expired:
 		return fmt.Errorf("%w: an authority of the chain", ErrExpired)
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrSignature, err)

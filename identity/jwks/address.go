@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"syscall"
 )
 
@@ -60,10 +61,8 @@ func (g *guard) check(addr netip.Addr) error {
 	if addr.IsLinkLocalUnicast() || addr.IsMulticast() || addr.IsUnspecified() {
 		return fmt.Errorf("%w: link-local, multicast or unspecified", errAddress)
 	}
-	for _, never := range g.never {
-		if addr == never {
-			return fmt.Errorf("%w: a metadata service", errAddress)
-		}
+	if slices.Contains(g.never, addr) {
+		return fmt.Errorf("%w: a metadata service", errAddress)
 	}
 	if g.private {
 		return nil

@@ -26,11 +26,11 @@ func TestPrivateAddressesAreRefused(t *testing.T) {
 	for addr, kind := range map[string]int{
 		"1.1.1.1": open, "2606:4700::1111": open, "::ffff:1.1.1.1": open,
 		"127.0.0.1": private, "127.9.9.9": private, "::1": private, "::ffff:127.0.0.1": private,
-		"10.0.0.1": private, "172.16.0.1": private, "192.168.1.1": private, "100.64.0.1": private, "fd12::1": private,
+		"10.0.0.1": private, "172.16.0.1": private, "192.168.1.1": private, "100.64.0.1": private, "::ffff:100.64.0.1": private, "fd12::1": private,
 		"0.1.2.3": private, "192.0.0.8": private, "198.18.0.1": private, "240.0.0.1": private, "255.255.255.255": private,
 		"64:ff9b::7f00:1": private, "64:ff9b::a9fe:a9fe": private, "2002:7f00:1::": private, "2001::1": private, "::7f00:1": private,
 		"169.254.169.254": never, "::ffff:169.254.169.254": never, "fe80::1": never, "fe80::1%eth0": never, "fd00:ec2::254": never, "fd20:ce::254": never,
-		"100.100.100.200": never, "0.0.0.0": never, "::": never, "224.0.0.1": never, "ff02::1": never,
+		"100.100.100.200": never, "::ffff:100.100.100.200": never, "0.0.0.0": never, "::": never, "224.0.0.1": never, "ff02::1": never,
 	} {
 		a := netip.MustParseAddr(addr)
 		if err := jwks.CheckAddress(a, false); (err == nil) != (kind == open) {

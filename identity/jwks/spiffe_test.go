@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"maps"
 	"math/big"
 	"net"
 	"net/url"
@@ -240,9 +241,7 @@ func TestBundleRules(t *testing.T) {
 	}
 	other := func(key map[string]any, member string, value any) map[string]any {
 		out := map[string]any{}
-		for k, v := range key {
-			out[k] = v
-		}
+		maps.Copy(out, key)
 		out[member] = value
 		return out
 	}
