@@ -10,6 +10,8 @@ type Hit struct {
 	Rule int32
 	// Exact: one of the rule's patterns is the principal's id itself.
 	Exact bool
+	// Fixed is how many bytes of the id the most specific of the matching patterns fixes from its start.
+	Fixed int32
 }
 
 // Index finds rules by principal id. Build it with Add and Seal; then it is immutable and safe for
@@ -68,7 +70,7 @@ func (x *Index) Seal() {
 func (x *Index) Find(id string, dst []Hit) []Hit {
 	start := len(dst)
 	for _, rule := range x.exact[id] {
-		dst = append(dst, Hit{Rule: rule, Exact: true})
+		dst = append(dst, Hit{Rule: rule, Exact: true, Fixed: int32(len(id))})
 	}
 	lo, hi := 0, len(x.prefixes)
 	for lo < hi {
@@ -86,22 +88,21 @@ func (x *Index) Find(id string, dst []Hit) []Hit {
 	for ; at >= 0; at = x.prefixes[at].parent { // every ancestor of a prefix of id is one too
 		for i := range x.prefixes[at].entries {
 			if e := &x.prefixes[at].entries[i]; e.pattern.Match(id) {
-				dst = append(dst, Hit{Rule: e.rule})
+				dst = append(dst, Hit{Rule: e.rule, Fixed: int32(len(x.prefixes[at].text))})
 			}
 		}
 	}
 	return dst[:start+unique(dst[start:])]
 }
 
-// unique sorts hits by rule and keeps one of each, the exact one where there is one.
+// unique sorts hits by rule and keeps one of each, the most specific.
 func unique(hits []Hit) int {
 	slices.SortFunc(hits, func(a, b Hit) int {
-		if a.Rule != b.Rule {
-			return int(a.Rule) - int(b.Rule)
-		}
 		switch {
+		case a.Rule != b.Rule:
+			return int(a.Rule) - int(b.Rule)
 		case a.Exact == b.Exact:
-			return 0
+			return int(b.Fixed) - int(a.Fixed)
 		case a.Exact:
 			return -1
 		}

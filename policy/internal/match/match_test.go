@@ -126,15 +126,22 @@ func TestIndexAgainstScan(t *testing.T) {
 		}
 		x.Seal()
 		id := idGen.Draw(t, "id")
+		fixed := func(p match.Pattern) int32 { return int32(len(p.Literal())) }
 		var want []match.Hit
 		for i, text := range patterns {
 			if p := parse(t, text); p.Match(id) {
 				n := len(want)
 				if n > 0 && want[n-1].Rule == int32(i/2) {
-					want[n-1].Exact = want[n-1].Exact || p.Exact()
+					switch h := &want[n-1]; {
+					case h.Exact:
+					case p.Exact():
+						h.Exact, h.Fixed = true, fixed(p)
+					default:
+						h.Fixed = max(h.Fixed, fixed(p))
+					}
 					continue
 				}
-				want = append(want, match.Hit{Rule: int32(i / 2), Exact: p.Exact()})
+				want = append(want, match.Hit{Rule: int32(i / 2), Exact: p.Exact(), Fixed: fixed(p)})
 			}
 		}
 		if got := x.Find(id, nil); fmt.Sprint(got) != fmt.Sprint(want) {
