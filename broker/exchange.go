@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/writbroker/writ/identity"
 	"github.com/writbroker/writ/mint"
 	"github.com/writbroker/writ/policy"
@@ -41,7 +39,7 @@ func (b *Broker) Exchange(ctx context.Context, req ExchangeRequest) (*Issued, er
 	if wait := b.agents.take(p.agent().ID, v.now); wait > 0 {
 		return nil, &RateLimitError{RetryAfter: wait}
 	}
-	x := &exchange{Broker: b, view: v, req: &req, parties: p, asked: asked, id: uuid.New().String()}
+	x := &exchange{Broker: b, view: v, req: &req, parties: p, asked: asked, id: newDecisionID()}
 	issued, err := x.run(ctx)
 	if err != nil {
 		return nil, x.refuse(ctx, err)
@@ -83,7 +81,7 @@ func (x *exchange) run(ctx context.Context) (*Issued, error) {
 	if err := x.allowed(); err != nil {
 		return nil, err
 	}
-	raw, claims, kid, err := x.mint(ctx)
+	raw, claims, kid, err := x.token(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +198,7 @@ func (x *exchange) personal() error {
 	}
 	var refused []scopes.Scope
 	for s := range x.decision.Grant.Scopes().All() {
-		if s.Tool() != policy.AdminTool {
+		if s.Tool() != policy.BuiltinTool {
 			refused = append(refused, s)
 		}
 	}
@@ -210,7 +208,7 @@ func (x *exchange) personal() error {
 	return &ScopeError{DecisionID: x.id, Refused: refused}
 }
 
-func (x *exchange) mint(ctx context.Context) (string, *token.Claims, string, error) {
+func (x *exchange) token(ctx context.Context) (string, *token.Claims, string, error) {
 	in := mint.Input{
 		Signer: x.ring.Active(), Rev: x.rev, IssuedAt: x.now,
 		ClientID: x.agent().ID,

@@ -45,7 +45,7 @@ func introspectScopes(bundle *policy.Bundle, audiences []string) []scopes.Scope 
 	var out []scopes.Scope
 	for _, aud := range audiences {
 		for _, tool := range bundle.Catalog().ToolsByAudience(aud) {
-			if s, err := scopes.Make(policy.AdminTool, ActionIntrospect, tool); err == nil {
+			if s, err := scopes.Make(policy.BuiltinTool, ActionIntrospect, tool); err == nil {
 				out = append(out, s)
 			}
 		}

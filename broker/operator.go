@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/writbroker/writ/identity"
 	"github.com/writbroker/writ/policy"
 	"github.com/writbroker/writ/scopes"
@@ -98,7 +96,7 @@ func (b *Broker) Identify(ctx context.Context, cred Credentials, wanted []scopes
 
 // Allows reports whether the operator's scopes hold one concrete access.
 func (o *Operator) Allows(action, resource string) bool {
-	return o.scopes.Allows(policy.AdminTool, action, resource)
+	return o.scopes.Allows(policy.BuiltinTool, action, resource)
 }
 
 func (b *Broker) byToken(cred Credentials, v view) (*Operator, error) {
@@ -149,7 +147,7 @@ func (b *Broker) byPolicy(p *identity.Principal, cred Credentials, wanted []scop
 	var have []scopes.Scope
 	for _, s := range wanted {
 		d := v.bundle.Authorize(policy.Request{
-			ID: uuid.New().String(), Subject: *p, Scopes: []scopes.Scope{s},
+			ID: newDecisionID(), Subject: *p, Scopes: []scopes.Scope{s},
 			Time: v.now, SourceIP: cred.Caller.IP,
 		})
 		if d.Allowed {

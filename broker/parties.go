@@ -57,7 +57,7 @@ func (b *Broker) authenticate(ctx context.Context, req *ExchangeRequest, v view)
 		p := &parties{subject: *client, thumbprint: client.Thumbprint}
 		return p, b.bind(p, nil, client.Actor, client.MayAct)
 	}
-	p, act, mayAct, err := b.subject(ctx, req.SubjectToken, req.SubjectTokenType, v)
+	p, act, mayAct, err := b.subjectToken(ctx, req.SubjectToken, req.SubjectTokenType, v)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (b *Broker) takesCertificates() bool {
 
 // subject verifies the subject token: a broker token of ours, or a token of a configured
 // identity source. It also returns the act and may_act that the token carries.
-func (b *Broker) subject(ctx context.Context, raw, typ string, v view) (*parties, *token.Actor, *token.Actor, error) {
+func (b *Broker) subjectToken(ctx context.Context, raw, typ string, v view) (*parties, *token.Actor, *token.Actor, error) {
 	if b.isOurs(raw, v) {
 		if typ == TokenTypeIDToken {
 			return nil, nil, nil, fmt.Errorf("%w: it is an access token, not an id_token", ErrSubjectToken)

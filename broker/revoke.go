@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/writbroker/writ/audit"
+	"github.com/writbroker/writ/policy"
 	"github.com/writbroker/writ/revocation"
 	"github.com/writbroker/writ/revocation/journal"
 	"github.com/writbroker/writ/scopes"
@@ -49,7 +50,7 @@ func RevokeNeed(sel revocation.Selector, value string) (scopes.Scope, error) {
 	if err != nil {
 		return scopes.Scope{}, requestError("value: %s", err)
 	}
-	s, err := scopes.Make("writ", "revoke", resource)
+	s, err := scopes.Make(policy.BuiltinTool, "revoke", resource)
 	if err != nil {
 		return scopes.Scope{}, requestError("value is too long")
 	}

@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/writbroker/writ/httpapi/wire"
+)
+
+func (e *env) keysCommand() *cobra.Command {
+	var a access
+	group := &cobra.Command{Use: "keys", Short: "see and rotate the signing keys"}
+	a.flags(group.PersistentFlags())
+	group.AddCommand(&cobra.Command{
+		Use: "list", Short: "list the keys and their states", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return e.keysList(c.Context(), &a) },
+	}, e.rotateCommand(&a))
+	return group
+}
+
+func (e *env) keysList(ctx context.Context, a *access) error {
+	admin, err := a.connect("writ:keys:read")
+	if err != nil {
+		return err
+	}
+	list, err := admin.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	return e.print(list, func(w io.Writer) {
+		line(w, "ring version %d, algorithm %s, custody %s", list.Version, list.Algorithm, list.Custody)
+		printKeys(w, list.Keys)
+		if list.NextRotation != nil {
+			line(w, "next rotation about %s", list.NextRotation.Format(time.RFC3339))
+		}
+	})
+}
+
+func printKeys(w io.Writer, keys []wire.Key) {
+	for _, k := range keys {
+		since := k.Created
+		for _, t := range []*time.Time{k.Published, k.Activated, k.Retired} {
+			if t != nil {
+				since = *t
+			}
+		}
+		line(w, "%s  %-7s %-7s since %s  %s", k.ID, k.State, k.Algorithm, since.Format(time.RFC3339), k.Reason)
+	}
+}
+
+func (e *env) rotateCommand(a *access) *cobra.Command {
+	var in wire.RotateRequest
+	var now bool
+	c := &cobra.Command{
+		Use: "rotate", Short: "activate the published next key (a dry run until --apply or --now)", Args: cobra.NoArgs,
+		Long: "A rotation without --revoke is noticed by nobody: the old key stays published until its last\ntoken has expired. With --revoke KID every token of that key, and every descendant, is refused\nfor good.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			in.Apply = in.Apply || now
+			return e.rotate(c.Context(), a, in)
+		},
+	}
+	c.Flags().BoolVar(&in.Apply, "apply", false, "do it")
+	c.Flags().BoolVar(&now, "now", false, "do it, in an emergency: the same as --apply")
+	c.Flags().StringVar(&in.RevokeKID, "revoke", "", "kid of a key that leaked")
+	c.Flags().StringVar(&in.Reason, "reason", "", "why, for the record")
+	return c
+}
+
+func (e *env) rotate(ctx context.Context, a *access, in wire.RotateRequest) error {
+	admin, err := a.connect("writ:keys:rotate")
+	if err != nil {
+		return err
+	}
+	resp, err := admin.Rotate(ctx, in)
+	if err != nil {
+		return err
+	}
+	return e.print(resp, func(w io.Writer) {
+		if resp.Applied {
+			line(w, "rotated: %s signs, %s has retired", resp.Activated, resp.Retired)
+		} else {
+			line(w, "nothing was changed; --apply lets %s sign and retires %s", resp.Activated, resp.Retired)
+		}
+		printKeys(w, resp.Keys)
+		if resp.Revocation != nil {
+			printRevocation(w, resp.Revocation)
+		}
+	})
+}

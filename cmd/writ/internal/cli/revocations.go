@@ -1,0 +1,188 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"iter"
+	"maps"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/writbroker/writ/client"
+	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/revocation"
+)
+
+func mapsKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
+
+func (e *env) revocationsCommand() *cobra.Command {
+	var a access
+	group := &cobra.Command{Use: "revocations", Short: "see, watch and lift what is revoked"}
+	a.flags(group.PersistentFlags())
+	group.AddCommand(e.listCommand(&a), e.showCommand(&a), e.watchCommand(&a), e.liftCommand(&a), e.verifiersCommand(&a))
+	return group
+}
+
+func (e *env) listCommand(a *access) *cobra.Command {
+	var q client.RuleQuery
+	c := &cobra.Command{
+		Use: "list", Short: "list the rules and quarantines in force", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return e.listRules(c.Context(), a, q) },
+	}
+	c.Flags().StringVar(&q.Selector, "selector", "", "only rules with this selector")
+	c.Flags().StringVar(&q.Value, "value", "", "only rules with this value")
+	c.Flags().IntVar(&q.Limit, "limit", 100, "at most this many")
+	c.Flags().StringVar(&q.Cursor, "cursor", "", "go on after this one")
+	return c
+}
+
+func (e *env) listRules(ctx context.Context, a *access, q client.RuleQuery) error {
+	admin, err := a.connect("writ:revoke:read")
+	if err != nil {
+		return err
+	}
+	list, err := admin.Rules(ctx, q)
+	if err != nil {
+		return err
+	}
+	return e.print(list, func(w io.Writer) {
+		line(w, "%d in force at %s", list.Total, list.Position)
+		for _, r := range list.Rules {
+			printRule(w, r)
+		}
+		if list.Next != "" {
+			line(w, "more: --cursor %s", list.Next)
+		}
+	})
+}
+
+func printRule(w io.Writer, r wire.Rule) {
+	until, kind := "until lifted", "revoked"
+	if r.ExpiresAt != nil {
+		until = "until " + r.ExpiresAt.Format(time.RFC3339)
+	}
+	if r.Quarantine {
+		kind = "quarantined"
+	}
+	line(w, "%s  %-11s %s %s  %s  by %s  %s", r.ID, kind, r.Selector, r.Value, until, r.By, r.Reason)
+}
+
+func (e *env) showCommand(a *access) *cobra.Command {
+	return &cobra.Command{
+		Use: "show ID", Short: "show one rule, and which verifiers have applied it", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			admin, err := a.connect("writ:revoke:read")
+			if err != nil {
+				return err
+			}
+			st, err := admin.Rule(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return e.print(st, func(w io.Writer) {
+				printRule(w, st.Rule)
+				if st.Ack != nil {
+					line(w, "  %d of %d connected verifiers have applied it", st.Ack.Acknowledged, st.Ack.Verifiers)
+				}
+			})
+		},
+	}
+}
+
+func (e *env) watchCommand(a *access) *cobra.Command {
+	return &cobra.Command{
+		Use: "watch", Short: "follow the revocation feed until interrupted", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			admin, err := a.connect("writ:revoke:read")
+			if err != nil {
+				return err
+			}
+			return e.watch(c.Context(), admin)
+		},
+	}
+}
+
+func (e *env) watch(ctx context.Context, admin *client.Admin) error {
+	err := admin.Watch(ctx, client.Watch{Event: func(ev client.FeedEvent) error { return e.feedEvent(ev.Event) }})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (e *env) feedEvent(ev revocation.Event) error {
+	out := struct {
+		Type     string                `json:"type"`
+		Position string                `json:"position,omitempty"`
+		Rule     *revocation.Rule      `json:"rule,omitempty"`
+		Lift     *revocation.Lift      `json:"lift,omitempty"`
+		Beat     *revocation.Heartbeat `json:"heartbeat,omitempty"`
+	}{Type: string(ev.Type), Rule: ev.Rule, Lift: ev.Lift, Beat: ev.Heartbeat}
+	if !ev.Position.IsZero() {
+		out.Position = ev.Position.String()
+	}
+	return e.print(out, func(w io.Writer) {
+		switch {
+		case ev.Rule != nil:
+			line(w, "%s rule %s %s %s %s", out.Position, ev.Rule.ID, ev.Rule.Selector, ev.Rule.Value, ev.Rule.Reason)
+		case ev.Lift != nil:
+			line(w, "%s lift of %s %s", out.Position, ev.Lift.RuleID, ev.Lift.Reason)
+		case ev.Heartbeat != nil:
+			line(w, "heartbeat at %s, tail confirmed %d ms ago", ev.Heartbeat.Position, ev.Heartbeat.ConfirmedAgoMS)
+		default:
+			line(w, "%s %s", out.Position, ev.Type)
+		}
+	})
+}
+
+func (e *env) liftCommand(a *access) *cobra.Command {
+	var reason string
+	var apply bool
+	c := &cobra.Command{
+		Use: "lift ID", Short: "end a quarantine, or a rule before its time (a dry run until --apply)", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			admin, err := a.connect("writ:revoke:read", "writ:lift:**")
+			if err != nil {
+				return err
+			}
+			resp, err := admin.Lift(c.Context(), args[0], wire.LiftRequest{Reason: reason, Apply: apply})
+			if err != nil {
+				return err
+			}
+			return e.print(resp, func(w io.Writer) {
+				printRule(w, resp.Rule)
+				if resp.Applied {
+					line(w, "  lifted, for good; durability %s %s", resp.Durability, resp.Position)
+				} else {
+					line(w, "  nothing was changed; --apply lifts it, for good")
+				}
+			})
+		},
+	}
+	c.Flags().StringVar(&reason, "reason", "", "why, for the record")
+	c.Flags().BoolVar(&apply, "apply", false, "do it")
+	return c
+}
+
+func (e *env) verifiersCommand(a *access) *cobra.Command {
+	return &cobra.Command{
+		Use: "verifiers", Short: "list the connected verifiers and how far each has got", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			admin, err := a.connect("writ:revoke:read")
+			if err != nil {
+				return err
+			}
+			list, err := admin.Verifiers(c.Context())
+			if err != nil {
+				return err
+			}
+			return e.print(list, func(w io.Writer) {
+				line(w, "tail %s, %d verifiers", list.Position, len(list.Verifiers))
+				for _, v := range list.Verifiers {
+					line(w, "%s  %s  at %s  %d behind", v.ID, v.Name, v.Position, v.Behind)
+				}
+			})
+		},
+	}
+}

@@ -1,0 +1,235 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/writbroker/writ/broker"
+	"github.com/writbroker/writ/client"
+	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/revocation"
+)
+
+type revokeFlags struct {
+	access
+	reason              string
+	apply, allowReissue bool
+	wait                time.Duration
+	file                string
+}
+
+// selectors says what each kind of rule hits.
+func selectors() map[revocation.Selector]string {
+	return map[revocation.Selector]string{
+		revocation.SelectToken:    "one token, by its jti, and all its descendants",
+		revocation.SelectSubject:  "all tokens of a subject, and quarantine it",
+		revocation.SelectAgent:    "all tokens that an agent holds or acts in, and quarantine it",
+		revocation.SelectTask:     "all tokens of a task (txn)",
+		revocation.SelectIssuer:   "all tokens of an identity source's principals, and quarantine the source",
+		revocation.SelectRole:     "all tokens that a role gave something to",
+		revocation.SelectAudience: "all tokens for an audience",
+		revocation.SelectKey:      "all tokens that a key signed, and their descendants, for good",
+		revocation.SelectScope:    "all tokens with a scope that overlaps this one",
+		revocation.SelectPolicy:   "all tokens minted under a policy version, for good",
+		revocation.SelectAll:      "every token",
+	}
+}
+
+func (e *env) revokeCommand() *cobra.Command {
+	var f revokeFlags
+	group := &cobra.Command{
+		Use: "revoke", Short: "take credentials back (a dry run until --apply)",
+		Long: "Shows what a rule would hit: tokens live now, agents, longest expiry. With --apply it is in\nforce at once; with --wait the answer says which verifiers have applied it.\n" + exitHelp,
+	}
+	f.flags(group.PersistentFlags())
+	p := group.PersistentFlags()
+	p.BoolVar(&f.apply, "apply", false, "do it")
+	p.DurationVar(&f.wait, "wait", 0, "wait this long for every connected verifier to have applied it (at most 60s)")
+	p.StringVar(&f.reason, "reason", "", "why, for the record")
+	p.BoolVar(&f.allowReissue, "allow-reissue", false, "no quarantine: the agent, subject or issuer may get new tokens at once")
+	about := selectors()
+	for _, sel := range revocation.Selectors() {
+		use, args := string(sel)+" VALUE", cobra.ExactArgs(1)
+		if sel == revocation.SelectAll {
+			use, args = string(sel), cobra.NoArgs
+		}
+		c := &cobra.Command{
+			Use: use, Short: about[sel], Args: args,
+			RunE: func(c *cobra.Command, args []string) error { return e.revoke(c.Context(), &f, sel, args) },
+		}
+		if sel == revocation.SelectToken {
+			c.Use, c.Args = "token [JTI]", cobra.MaximumNArgs(1)
+			c.Flags().StringVar(&f.file, "file", "", "revoke the jti on each line of a file, - for standard input")
+		}
+		group.AddCommand(c)
+	}
+	return group
+}
+
+func (e *env) revoke(ctx context.Context, f *revokeFlags, sel revocation.Selector, args []string) error {
+	if f.wait < 0 || f.wait > time.Minute {
+		return usage("--wait is at most 60s")
+	}
+	if f.file != "" && len(args) == 0 {
+		return e.revokeFile(ctx, f)
+	}
+	value := strings.Join(args, "")
+	if sel != revocation.SelectAll && value == "" {
+		return usage("revoke %s takes one value", sel)
+	}
+	need, err := broker.RevokeNeed(sel, value)
+	if err != nil {
+		return usage("%w", err)
+	}
+	admin, err := f.connect(need.String())
+	if err != nil {
+		return err
+	}
+	resp, err := admin.Revoke(ctx, f.request(sel, value))
+	if err != nil {
+		return err
+	}
+	if err := e.print(resp, func(w io.Writer) { printRevocation(w, resp) }); err != nil {
+		return err
+	}
+	return incomplete(resp)
+}
+
+func (f *revokeFlags) request(sel revocation.Selector, value string) wire.RevokeRequest {
+	return wire.RevokeRequest{
+		Selector: string(sel), Value: value, Reason: f.reason, Apply: f.apply,
+		AllowReissue: f.allowReissue, WaitSeconds: int((f.wait + time.Second - 1) / time.Second),
+	}
+}
+
+func incomplete(r *wire.RevokeResponse) error {
+	switch {
+	case r.Ack != nil && !r.Ack.Complete:
+		return hinted(ExitIncomplete, fmt.Errorf("%d of %d connected verifiers have applied it", r.Ack.Acknowledged, r.Ack.Verifiers),
+			"the others refuse everything once they are stale for max_staleness; writ revocations list shows the rule")
+	case r.Durability == wire.DurabilityLocal:
+		return hinted(ExitIncomplete, errors.New("durable on this replica only, until the shared log is back"), "it is in force on this replica's verifiers")
+	}
+	return nil
+}
+
+func printRevocation(w io.Writer, r *wire.RevokeResponse) {
+	p := r.Preview
+	what := "would hit"
+	if r.Applied {
+		what = "hits"
+	}
+	line(w, "%s %s", r.Rule.Selector, r.Rule.Value)
+	line(w, "  %s %d live tokens of %d agents", what, p.Tokens, p.Agents)
+	for _, a := range p.AgentIDs {
+		line(w, "    %s", a)
+	}
+	for _, source := range slices.Sorted(mapsKeys(p.BySource)) {
+		line(w, "  from %s: %d tokens", source, p.BySource[source])
+	}
+	if p.LongestExpiry != nil {
+		line(w, "  the last of them expires %s", p.LongestExpiry.Format(time.RFC3339))
+	}
+	if p.Incomplete != "" {
+		line(w, "  note: %s", p.Incomplete)
+	}
+	if !r.Applied {
+		line(w, "  nothing was changed; --apply does it")
+		return
+	}
+	line(w, "  in force: rule %s, durability %s %s", r.Rule.ID, r.Durability, r.Position)
+	if r.Quarantine != nil {
+		line(w, "  quarantined until: writ revocations lift %s --apply", r.Quarantine.ID)
+	}
+	if r.Ack != nil {
+		line(w, "  %d of %d verifiers have applied it; p50 %.1f ms, p99 %.1f ms", r.Ack.Acknowledged, r.Ack.Verifiers, r.Ack.P50MS, r.Ack.P99MS)
+		for _, v := range r.Ack.Lagging {
+			line(w, "  lags: %s %s at %s", v.Name, v.ID, v.Position)
+		}
+	}
+}
+
+// revokeFile revokes the jti on each line, with a progress line. It goes on after a failure,
+// and says at the end which failed.
+func (e *env) revokeFile(ctx context.Context, f *revokeFlags) error {
+	ids, err := readLines(f.file, e.in)
+	if err != nil {
+		return err
+	}
+	admin, err := f.connect("writ:revoke:token/*")
+	if err != nil {
+		return err
+	}
+	out := struct {
+		Total   int               `json:"total"`
+		Applied int               `json:"applied"`
+		Tokens  int64             `json:"live_tokens"`
+		Failed  map[string]string `json:"failed,omitempty"`
+	}{Total: len(ids), Failed: map[string]string{}}
+	for i, id := range ids {
+		resp, err := e.revokeOne(ctx, admin, f, id)
+		if err != nil {
+			out.Failed[id] = err.Error()
+		} else {
+			out.Tokens += resp.Preview.Tokens
+			if resp.Applied {
+				out.Applied++
+			}
+		}
+		_, _ = fmt.Fprintf(e.err, "\r%d/%d %s", i+1, len(ids), bar(i+1, len(ids)))
+	}
+	_, _ = fmt.Fprintln(e.err)
+	err = e.print(out, func(w io.Writer) {
+		line(w, "%d tokens named, %d of them known to be live, %d revoked", out.Total, out.Tokens, out.Applied)
+		for _, id := range slices.Sorted(mapsKeys(out.Failed)) {
+			line(w, "  failed: %s: %s", id, out.Failed[id])
+		}
+	})
+	if err == nil && len(out.Failed) > 0 {
+		return hinted(ExitFailed, fmt.Errorf("%d of %d were not revoked", len(out.Failed), out.Total), "run it again: revoking twice does no harm")
+	}
+	return err
+}
+
+func (e *env) revokeOne(ctx context.Context, admin *client.Admin, f *revokeFlags, id string) (*wire.RevokeResponse, error) {
+	return admin.Revoke(ctx, f.request(revocation.SelectToken, id))
+}
+
+const barWidth = 30
+
+func bar(done, total int) string {
+	n := done * barWidth / max(total, 1)
+	return "[" + strings.Repeat("#", n) + strings.Repeat(".", barWidth-n) + "]"
+}
+
+func readLines(file string, stdin io.Reader) ([]string, error) {
+	in := stdin
+	if file != "-" {
+		fh, err := os.Open(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading --file: %w", err)
+		}
+		defer func() { _ = fh.Close() }()
+		in = fh
+	}
+	var out []string
+	s := bufio.NewScanner(in)
+	for s.Scan() {
+		if id := strings.TrimSpace(s.Text()); id != "" && !strings.HasPrefix(id, "#") {
+			out = append(out, id)
+		}
+	}
+	if err := s.Err(); err != nil {
+		return nil, fmt.Errorf("reading --file: %w", err)
+	}
+	return out, nil
+}
