@@ -169,6 +169,7 @@ func (c *caller) once(ctx context.Context, k call) error {
 	if err != nil {
 		return &sendError{stripURL(err)}
 	}
+	defer resp.Body.Close()
 	defer drain(resp.Body)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return c.refusal(resp)
@@ -243,17 +244,15 @@ func seconds(text string) (time.Duration, bool) {
 // stripURL drops the URL that net/http puts in front: queries may carry ids,
 // and the caller knows where it called.
 func stripURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err
 }
 
-// drain lets the connection be used again.
-func drain(body io.ReadCloser) {
+// drain reads what is left, so that the connection can be used again.
+func drain(body io.Reader) {
 	_, _ = io.CopyN(io.Discard, body, 64<<10)
-	_ = body.Close()
 }
 
 // sleep waits d; false means that ctx ended first.

@@ -125,7 +125,7 @@ func TestRetries(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				began := time.Now() //nolint:forbidigo // the bubble's clock
+				began := time.Now()
 				tok, err := c.Exchange(t.Context(), client.Request{SubjectToken: "s"})
 				took := time.Since(began)
 				if (err != nil) != tc.fails || len(b.requests()) != tc.requests {
@@ -144,7 +144,7 @@ func TestRetries(t *testing.T) {
 
 func TestRetryAfterAsDate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		began := time.Now() //nolint:forbidigo // the bubble's clock
+		began := time.Now()
 		b := &broker{script: []answer{refusal(503, "", "Retry-After", began.Add(10*time.Second).UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")), success("t")}}
 		c, err := client.New(client.Config{Issuer: "https://writ.example", Transport: b})
 		if err != nil {
@@ -230,7 +230,7 @@ func TestMetadataPathAndIssuer(t *testing.T) {
 func TestSecretsDoNotPrint(t *testing.T) {
 	tok := client.Token{Secret: "top-secret"}
 	var log strings.Builder
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "token", tok, "secret", tok.Secret, "pointer", &tok)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "value", tok, "inner", tok.Secret, "pointer", &tok)
 	for _, text := range []string{fmt.Sprint(tok), fmt.Sprintf("%+v %#v %s %q", tok, tok, tok.Secret, tok.Secret), log.String()} {
 		if strings.Contains(text, "top-secret") {
 			t.Errorf("printed: %s", text)

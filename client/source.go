@@ -32,7 +32,7 @@ func File(path string) Proof {
 		if err != nil {
 			return "", fmt.Errorf("reading workload token: %w", err)
 		}
-		defer f.Close() //nolint:errcheck // opened to read
+		defer f.Close()
 		data, err := io.ReadAll(io.LimitReader(f, maxWorkloadToken+1))
 		if err != nil {
 			return "", fmt.Errorf("reading workload token: %w", err)
@@ -228,8 +228,7 @@ func (s *Source) renew(ctx context.Context, f *flight) {
 // pause is how long to leave the broker alone: at least what it asked for.
 func (s *Source) pause(err error) time.Duration {
 	wait := jitter(min(30*time.Second, 500*time.Millisecond<<min(s.failures-1, 8)))
-	var refused *ResponseError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*ResponseError](err); ok {
 		wait = max(wait, min(refused.RetryAfter, 5*time.Minute))
 	}
 	return wait

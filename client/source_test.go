@@ -30,7 +30,7 @@ func (e *exchanger) set(err error) { e.mu.Lock(); e.fail = err; e.mu.Unlock() }
 
 func (e *exchanger) Exchange(ctx context.Context, r client.Request) (*client.Token, error) {
 	n := e.calls.Add(1)
-	began := time.Now() //nolint:forbidigo // the bubble's clock
+	began := time.Now()
 	select {
 	case <-time.After(e.delay):
 	case <-ctx.Done():
@@ -103,10 +103,10 @@ func TestRenewsBetween60And80PercentWithoutMakingCallersWait(t *testing.T) {
 			if _, err := s.Token(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			began := time.Now() //nolint:forbidigo // the bubble's clock
+			began := time.Now()
 			for e.calls.Load() == 1 {
 				time.Sleep(time.Second)
-				before := time.Now() //nolint:forbidigo // the bubble's clock
+				before := time.Now()
 				if got, err := s.Bearer(t.Context()); err != nil || got != "token-1" {
 					t.Fatalf("got %q, %v", got, err)
 				}

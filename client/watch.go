@@ -94,7 +94,7 @@ func (c *caller) watch(ctx context.Context, w Watch, auth string) error {
 	if err != nil {
 		return fmt.Errorf("opening the feed: %w", causeOf(ctx, stripURL(err)))
 	}
-	defer resp.Body.Close() //nolint:errcheck // a stream that was read; there is nothing to lose
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("opening the feed: %w", c.refusal(resp))
 	}

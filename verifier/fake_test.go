@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -332,7 +333,7 @@ func start(t testing.TB, v *verifier.Verifier) {
 	go func() { done <- v.Run(context.WithoutCancel(t.Context())) }()
 	t.Cleanup(func() {
 		v.Close()
-		if err := <-done; err != nil && err != verifier.ErrClosed {
+		if err := <-done; err != nil && !errors.Is(err, verifier.ErrClosed) {
 			t.Errorf("Run: %v", err)
 		}
 	})

@@ -8,10 +8,10 @@ import (
 // Grant types and their parameters (RFC 8693 section 2.1, RFC 6749 section
 // 4.4, RFC 7523 section 2.2) and Writ's extra parameters.
 const (
-	GrantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange"
+	GrantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange" // #nosec G101 -- a name
 	GrantClientCredentials = "client_credentials"
 
-	AssertionJWTBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	AssertionJWTBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" // #nosec G101 -- a name
 
 	ParamGrantType           = "grant_type"
 	ParamSubjectToken        = "subject_token"
@@ -33,10 +33,10 @@ const (
 
 // Token type identifiers (RFC 8693 section 3).
 const (
-	TokenTypeAccessToken    = "urn:ietf:params:oauth:token-type:access_token"
-	TokenTypeJWT            = "urn:ietf:params:oauth:token-type:jwt"
-	TokenTypeIDToken        = "urn:ietf:params:oauth:token-type:id_token"
-	TokenTypeAWSCredentials = "urn:writ:token-type:aws-credentials"
+	TokenTypeAccessToken    = "urn:ietf:params:oauth:token-type:access_token" // #nosec G101 -- a name
+	TokenTypeJWT            = "urn:ietf:params:oauth:token-type:jwt"          // #nosec G101 -- a name
+	TokenTypeIDToken        = "urn:ietf:params:oauth:token-type:id_token"     // #nosec G101 -- a name
+	TokenTypeAWSCredentials = "urn:writ:token-type:aws-credentials"           // #nosec G101 -- a name
 
 	Bearer        = "Bearer"
 	NotApplicable = "N_A" // token_type of what is no access token
