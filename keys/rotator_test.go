@@ -193,6 +193,12 @@ func TestAStoreThatLiesIsRefused(t *testing.T) {
 		if err := r.Refresh(t.Context()); err != nil || !bytes.Equal(r.Ring().JWKS(), before.JWKS()) {
 			t.Errorf("Refresh = %v, ring %v, want %v", err, kids(r.Ring()), kids(before))
 		}
+		if err := other.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.replica(t, t.Context(), c).Ring(); !bytes.Equal(got.JWKS(), before.JWKS()) || got.Version() != r.Ring().Version() {
+			t.Errorf("the store holds %v at version %d, want %v at %d", kids(got), got.Version(), kids(before), r.Ring().Version())
+		}
 	})
 	t.Run("a forged ring", func(t *testing.T) {
 		f, _, r := rotated(t)

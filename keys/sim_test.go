@@ -121,7 +121,7 @@ func TestFleet(t *testing.T) {
 
 func (w *world) step(t *rapid.T) {
 	i := rapid.IntRange(0, len(w.replicas)-1).Draw(t, "replica")
-	switch rapid.SampledFrom([]string{"time", "time", "long time", "refresh", "refresh", "sign", "sign", "cut", "lie", "restart", "emergency"}).Draw(t, "event") {
+	switch rapid.SampledFrom([]string{"time", "time", "long time", "refresh", "refresh", "sign", "sign", "cut", "lie", "restart", "emergency", "edge"}).Draw(t, "event") {
 	case "time":
 		w.advance(time.Duration(rapid.IntRange(1, 60).Draw(t, "seconds")) * time.Second)
 	case "long time":
@@ -154,8 +154,30 @@ func (w *world) step(t *rapid.T) {
 		}
 	case "emergency":
 		w.emergency(t, i)
+	case "edge":
+		w.edge(t)
 	}
 	w.observe(t)
+}
+
+// edge goes to the last moment of the token that dies next, and has every replica
+// do what its clock says is due.
+func (w *world) edge(t *rapid.T) {
+	var last time.Time
+	for _, dead := range w.lives {
+		if dead.After(w.now.Add(time.Second)) && (last.IsZero() || dead.Before(last)) {
+			last = dead
+		}
+	}
+	if last.IsZero() {
+		return
+	}
+	w.advance(last.Add(-time.Second).Sub(w.now))
+	for _, r := range w.replicas {
+		if err := r.Refresh(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (w *world) emergency(t *rapid.T, i int) {
