@@ -15,5 +15,6 @@ type Mutant struct {
 func All() []Mutant {
 	return slices.Concat(
 		scopes(),
+		verifier(),
 	)
 }
