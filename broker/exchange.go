@@ -217,8 +217,7 @@ func (x *exchange) token(ctx context.Context) (string, *token.Claims, string, er
 		return "", nil, "", &UnavailableError{RetryAfter: retryKeys, Detail: "no signing key is active"}
 	}
 	if x.parent != nil {
-		in.Ancestors = append(append(in.Ancestors, x.parent.Ancestors...),
-			token.Ancestor{ID: x.parent.ID, KeyID: x.parentKey})
+		in.Ancestors = append([]token.Ancestor{{ID: x.parent.ID, KeyID: x.parentKey}}, x.parent.Ancestors...)
 	}
 	if x.thumbprint != "" {
 		in.Confirmation = &token.Confirmation{X5tS256: x.thumbprint}

@@ -125,7 +125,7 @@ func (b *Broker) subjectToken(ctx context.Context, raw, typ string, v view) (*pa
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		subject, err := b.known(c.Subject, ErrSubjectToken)
+		subject, err := b.known(c.Subject, c.Attributes, ErrSubjectToken)
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -178,7 +178,7 @@ func (b *Broker) actorToken(ctx context.Context, req *ExchangeRequest, v view) (
 	if c.Confirmation != nil && !confirmed(c.Confirmation, thumbprintOf(req, b, v)) {
 		return nil, fmt.Errorf("%w: it is bound to a key that was not presented", ErrActorToken)
 	}
-	p, err := b.known(c.Subject, ErrActorToken)
+	p, err := b.known(c.Subject, c.Attributes, ErrActorToken)
 	return &p, err
 }
 
@@ -213,8 +213,12 @@ func confirmed(c *token.Confirmation, thumbprint string) bool {
 // bind makes the act chain of the new token. An act in the subject token is kept whichever
 // parameters came; a may_act names the only principal that may act.
 func (b *Broker) bind(p *parties, actor *identity.Principal, act, mayAct *token.Actor) error {
+	var attributes token.Attributes
+	if p.parent != nil {
+		attributes = p.parent.Attributes
+	}
 	for _, id := range act.Chain() {
-		known, err := b.known(id, ErrSubjectToken)
+		known, err := b.known(id, attributes, ErrSubjectToken)
 		if err != nil {
 			return err
 		}
@@ -250,17 +254,21 @@ func (p *parties) refresh(actor *identity.Principal) {
 	}
 }
 
-// known gives the principal that a broker token or an act claim names. Its attributes are
-// those of the inventory alone: what another proof said of it is not in the token.
-func (b *Broker) known(id string, sentinel error) (identity.Principal, error) {
+// known gives the principal that a broker token or an act claim names, with the attributes
+// that the broker token says it was verified to have. An act of a foreign token proves none.
+func (b *Broker) known(id string, attributes token.Attributes, sentinel error) (identity.Principal, error) {
 	src, ok := b.cfg.Identity.SourceOf(id)
 	if !ok {
 		return identity.Principal{}, fmt.Errorf("%w: it names a principal of no identity source", sentinel)
 	}
-	return identity.Principal{
-		ID: id, Source: src.Name, Prefix: src.SubjectPrefix, Kind: src.Kind,
-		Attributes: map[string]any{},
-	}, nil
+	p := identity.Principal{
+		ID: id, Source: src.Name, Prefix: src.SubjectPrefix, Issuer: src.Issuer, Kind: src.Kind,
+		Attributes: attributes[id],
+	}
+	if p.Attributes == nil {
+		p.Attributes = map[string]any{}
+	}
+	return p, nil
 }
 
 // foreign verifies a token of an identity source, and refuses one that a rule hits.

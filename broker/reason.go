@@ -41,6 +41,7 @@ var reasons = []struct {
 	{token.ErrNotYetValid, "it is not valid yet"},
 	{token.ErrTTL, "it lives longer than tokens may"},
 	{token.ErrMissingClaim, "a required claim is missing"},
+	{token.ErrClaim, "a claim has the wrong type or an impossible value"},
 	{token.ErrMalformed, "it is malformed"},
 	{identity.ErrUnknownIssuer, "its issuer is not configured"},
 	{identity.ErrAlgorithm, "its algorithm is not accepted"},

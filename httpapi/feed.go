@@ -24,6 +24,7 @@ const (
 	// snapshotRules is how many rules one snapshot event holds.
 	snapshotRules = 20_000
 	maxName       = 128
+	maxDrain      = 8192 // above the buffer of a subscription
 )
 
 func adminScope(action, resource string) scopes.Scope {
@@ -66,7 +67,7 @@ func (a *API) feedFor(w http.ResponseWriter, r *http.Request, need scopes.Scope)
 	h.Set("Content-Type", wire.TypeEventStream)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
-	out := &feedWriter{w: w, rc: http.NewResponseController(w)}
+	out := &feedWriter{w: w, rc: http.NewResponseController(w), opened: a.cfg.Now()}
 	if err := a.stream(r.Context(), out, sub, reader{cred, op, need}); err != nil && r.Context().Err() == nil {
 		a.cfg.Logger.InfoContext(r.Context(), "feed ended", "verifier", name, "principal", op.Agent, "reason", err)
 	}
@@ -108,6 +109,9 @@ type reader struct {
 type feedWriter struct {
 	w  http.ResponseWriter
 	rc *http.ResponseController
+	// opened is when the stream began. A reader dates a heartbeat by its own request and the
+	// stream's age, so that one that was delayed on the way cannot pass for fresh.
+	opened time.Time
 }
 
 func (f *feedWriter) write(b []byte, now time.Time) error {
@@ -138,14 +142,14 @@ func (a *API) stream(ctx context.Context, out *feedWriter, sub *journal.Subscrip
 	for {
 		select {
 		case frame, ok := <-sub.C:
-			if !ok {
-				return errSlowReader
-			}
-			if err := out.write(frame.SSE, a.cfg.Now()); err != nil {
+			if err := a.forward(out, frame, ok); err != nil {
 				return err
 			}
 		case <-tick.C:
 			if err := a.stillAllowed(ctx, who); err != nil {
+				return err
+			}
+			if err := a.drain(out, sub); err != nil {
 				return err
 			}
 			if err := a.beat(out); err != nil {
@@ -157,6 +161,29 @@ func (a *API) stream(ctx context.Context, out *feedWriter, sub *journal.Subscrip
 			return ctx.Err()
 		}
 	}
+}
+
+func (a *API) forward(out *feedWriter, frame journal.Frame, ok bool) error {
+	if !ok {
+		return errSlowReader
+	}
+	return out.write(frame.SSE, a.cfg.Now())
+}
+
+// drain sends what waits: a heartbeat may speak of a position only when what lies before it
+// was sent, or comes before the next heartbeat.
+func (a *API) drain(out *feedWriter, sub *journal.Subscription) error {
+	for range maxDrain {
+		select {
+		case frame, ok := <-sub.C:
+			if err := a.forward(out, frame, ok); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+	return nil
 }
 
 // stillAllowed ends the feed of a reader whose token has expired or was revoked.
@@ -172,6 +199,7 @@ func (a *API) stillAllowed(ctx context.Context, who reader) error {
 
 func (a *API) beat(out *feedWriter) error {
 	h := a.cfg.Feed.Heartbeat()
+	h.StreamAgeMS = a.cfg.Now().Sub(out.opened).Milliseconds()
 	buf, err := revocation.AppendSSE(nil, revocation.Event{Type: revocation.EventHeartbeat, Heartbeat: &h})
 	if err != nil {
 		return fmt.Errorf("encoding heartbeat: %w", err)

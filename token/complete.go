@@ -1,6 +1,9 @@
 package token
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // policyDigits is the length of the pol claim.
 const policyDigits = 16
@@ -22,8 +25,8 @@ func (c *Claims) complete() error {
 		{"scope", !c.Scope.IsEmpty()},
 		{"pol", c.Policy != ""},
 		{"cnf without a key", c.Confirmation == nil || *c.Confirmation != Confirmation{}},
-		{"an element of aud", noneEmpty(c.Audience)},
-		{"an element of roles", noneEmpty(c.Roles)},
+		{"an element of aud", !slices.Contains(c.Audience, "")},
+		{"an element of roles", !slices.Contains(c.Roles, "")},
 	} {
 		if !claim.present {
 			return fmt.Errorf("%w: %s", ErrMissingClaim, claim.name)
@@ -72,15 +75,6 @@ func isPolicyVersion(s string) bool {
 	}
 	for _, c := range []byte(s) {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
-}
-
-func noneEmpty(list []string) bool {
-	for _, s := range list {
-		if s == "" {
 			return false
 		}
 	}

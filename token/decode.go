@@ -103,6 +103,8 @@ func (d *decoder) optional(c *Claims, name string) (err error) {
 		c.Task, err = d.text()
 	case "anc":
 		c.Ancestors, err = d.ancestors()
+	case "attrs":
+		c.Attributes, err = d.attributes()
 	default:
 		err = d.skip(2)
 	}

@@ -47,6 +47,9 @@ func (c *Claims) Encode() ([]byte, error) {
 	e.out = append(c.Rev.append(append(e.out, '"')), '"')
 	e.text("pol", c.Policy)
 	e.ancestors(c.Ancestors)
+	if err := e.attributes(c.Attributes); err != nil {
+		return nil, err
+	}
 	if e.invalid {
 		return nil, fmt.Errorf("%w: text is not UTF-8", ErrMalformed)
 	}

@@ -1,0 +1,57 @@
+package token_test
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/writbroker/writ/token"
+)
+
+func TestAttributesSurviveTheirToken(t *testing.T) {
+	c := typicalClaims(t)
+	c.Attributes = token.Attributes{
+		"user:1": {"groups": []any{"analytics", "eu"}, "level": int64(3), "staff": true},
+		"k8s:a":  {"namespace": "agents"},
+	}
+	payload, err := c.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := token.DecodeClaims(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(back.Attributes, c.Attributes) {
+		t.Errorf("attributes came back as %v", back.Attributes)
+	}
+}
+
+func TestAttributesAreBoundedAndTyped(t *testing.T) {
+	c := typicalClaims(t)
+	c.Attributes = token.Attributes{"user:1": {"groups": strings.Repeat("x", token.MaxAttributes)}}
+	if _, err := c.Encode(); !errors.Is(err, token.ErrTooLarge) {
+		t.Errorf("encoding too much: %v", err)
+	}
+	c.Attributes = nil
+	payload, err := c.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, claim := range map[string]string{
+		"not an object":              `"attrs":["a"]`,
+		"a principal of no object":   `"attrs":{"user:1":"a"}`,
+		"the same principal twice":   `"attrs":{"user:1":{},"user:1":{}}`,
+		"the same attribute twice":   `"attrs":{"user:1":{"a":1,"a":2}}`,
+		"larger than it may be":      `"attrs":{"user:1":{"a":"` + strings.Repeat("x", token.MaxAttributes) + `"}}`,
+		"the claim itself, repeated": `"attrs":{},"attrs":{}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			forged := string(payload[:len(payload)-1]) + "," + claim + "}"
+			if _, err := token.DecodeClaims([]byte(forged)); err == nil {
+				t.Error("was decoded")
+			}
+		})
+	}
+}
