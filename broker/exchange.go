@@ -217,7 +217,8 @@ func (x *exchange) token(ctx context.Context) (string, *token.Claims, string, er
 		return "", nil, "", &UnavailableError{RetryAfter: retryKeys, Detail: "no signing key is active"}
 	}
 	if x.parent != nil {
-		in.Ancestors = append([]token.Ancestor{{ID: x.parent.ID, KeyID: x.parentKey}}, x.parent.Ancestors...)
+		in.Ancestors = append(append(in.Ancestors, x.parent.Ancestors...),
+			token.Ancestor{ID: x.parent.ID, KeyID: x.parentKey})
 	}
 	if x.thumbprint != "" {
 		in.Confirmation = &token.Confirmation{X5tS256: x.thumbprint}

@@ -29,6 +29,7 @@ type Claims struct {
 	Rev          Rev           // rev: what of the revocation log the minter had applied
 	Policy       string        // pol: policy version, 16 hex digits
 	Ancestors    []Ancestor    // anc: the tokens that this one descends from, the oldest first
+	Attributes   Attributes    // attrs
 }
 
 // Actor is an RFC 8693 §4.1 act claim: who acts, and for whom that one acts.

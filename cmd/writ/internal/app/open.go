@@ -213,11 +213,13 @@ func (a *App) openBroker(ctx context.Context, _ Options) error {
 		return fmt.Errorf("compiling identity sources: %w", err)
 	}
 	a.jwks, err = jwks.New(jwks.Config{
-		Registry: registry, MaxStale: a.cfg.Identity.JWKSMaxStale, Now: a.now, Logger: a.logger,
+		Sources: registry.Sources(), OnAuthorities: registry.SetAuthorities,
+		MaxStale: a.cfg.Identity.JWKSMaxStale, Now: a.now, Logger: a.logger,
 	})
 	if err != nil {
 		return fmt.Errorf("opening keys of identity sources: %w", err)
 	}
+	a.onClose(a.jwks.Close)
 	greatest, err := a.greatestTTL(ctx)
 	if err != nil {
 		return err
