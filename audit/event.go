@@ -26,6 +26,8 @@ const (
 	KindUnauthenticated Kind = "unauthenticated" // counts of callers that did not authenticate
 )
 
+var ownKinds = [...]Kind{KindOpen, KindRepair, KindCheckpoint, KindUnauthenticated}
+
 // Outcome is how a decision ended.
 type Outcome string
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -131,8 +132,7 @@ func (c Config) withDefaults() Config {
 // ErrUnavailable after MaxWait or when ctx ends; it may then become durable all
 // the same.
 func (l *Log) Append(ctx context.Context, e Event) (Ref, error) {
-	switch e.Kind {
-	case "", KindOpen, KindRepair, KindCheckpoint, KindUnauthenticated:
+	if e.Kind == "" || slices.Contains(ownKinds[:], e.Kind) {
 		return Ref{}, fmt.Errorf("%w: kind %q", ErrInvalid, e.Kind)
 	}
 	if err := ctx.Err(); err != nil {

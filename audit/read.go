@@ -31,6 +31,8 @@ type Filter struct {
 	Until       time.Time // exclusive
 	Limit       int       // 0 = no limit
 	NewestFirst bool
+
+	near bool // look only into segments that were written around Since and Until
 }
 
 // Query reads the records of a log's directory that the filter selects, oldest
@@ -61,20 +63,26 @@ func Query(dir fs.FS, f Filter) iter.Seq2[Record, error] {
 }
 
 // Decision returns the newest record of that decision, or ErrNotFound. An id that
-// is a UUIDv7 says when it was made, and only that time is searched.
+// is a UUIDv7 says when it was made, and that time is searched first.
 func Decision(ctx context.Context, dir fs.FS, id string) (Record, error) {
 	if id == "" {
 		return Record{}, ErrNotFound
 	}
-	f := Filter{DecisionID: id, NewestFirst: true, Limit: 1}
+	everywhere := Filter{DecisionID: id, NewestFirst: true, Limit: 1}
+	filters := []Filter{everywhere}
 	if made, ok := uuidTime(id); ok {
-		f.Since, f.Until = made.Add(-clockSlack), made.Add(clockSlack)
+		near := everywhere
+		near.near = true
+		near.Since, near.Until = made.Add(-clockSlack), made.Add(clockSlack)
+		filters = []Filter{near, everywhere}
 	}
-	for r, err := range Query(dir, f) {
-		return r, err
-	}
-	if err := ctx.Err(); err != nil {
-		return Record{}, err
+	for _, f := range filters {
+		for r, err := range Query(dir, f) {
+			return r, err
+		}
+		if err := ctx.Err(); err != nil {
+			return Record{}, err
+		}
 	}
 	return Record{}, fmt.Errorf("%w: decision %q", ErrNotFound, id)
 }
@@ -136,20 +144,20 @@ type query struct {
 	yield   func(Record, error) bool
 }
 
-// skips reports whether no record of a segment can be in the filter's time. Times
-// within a segment may be a little out of order, so it leaves slack.
+// skips reports whether a segment was written outside of the filter's time. An
+// event's own time can be any other: tool uses are reported late.
 func (q *query) skips(names []string, i int) bool {
-	if !q.Until.IsZero() {
-		if first, ok := firstTime(q.dir, names[i]); ok && first.After(q.Until.Add(clockSlack)) {
-			return true
-		}
+	if !q.near {
+		return false
 	}
-	if !q.Since.IsZero() && i+1 < len(names) {
-		if next, ok := firstTime(q.dir, names[i+1]); ok && next.Before(q.Since.Add(-clockSlack)) {
-			return true
-		}
+	if first, ok := firstTime(q.dir, names[i]); ok && first.After(q.Until) {
+		return true
 	}
-	return false
+	if i+1 == len(names) {
+		return false
+	}
+	next, ok := firstTime(q.dir, names[i+1])
+	return ok && next.Before(q.Since)
 }
 
 // firstTime is the time of a segment's first record.

@@ -99,7 +99,7 @@ func scanSegment(dir fs.FS, name string) (s scan, err error) {
 	lines := bufio.NewReaderSize(f, MaxRecord+1)
 	for {
 		line, readErr := lines.ReadSlice('\n')
-		if readErr != nil && readErr != io.EOF && readErr != bufio.ErrBufferFull {
+		if readErr != nil && !errors.Is(readErr, io.EOF) && !errors.Is(readErr, bufio.ErrBufferFull) {
 			return s, fmt.Errorf("reading audit segment %s: %w", name, readErr)
 		}
 		if readErr == nil && s.accept(name, line[:len(line)-1]) {

@@ -59,8 +59,8 @@ func (c *Chain) Next(data []byte) (Record, error) {
 		return Record{}, c.fault(ErrGap)
 	}
 	follows := r.Lineage == c.at.Lineage && r.Seq == c.at.Seq+1
-	begins := r.Lineage != c.at.Lineage && r.Lineage != 0 && r.Seq == 1
-	if !follows && !begins {
+	begins := r.Lineage != c.at.Lineage && r.Seq == 1
+	if r.Lineage == 0 || (!follows && !begins) {
 		return Record{}, c.fault(ErrOrder)
 	}
 	c.at, c.mac = r.Position, mac

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"encoding/binary"
 	"fmt"
@@ -113,7 +114,7 @@ func (s *Sealer) openRecord(log string, data []byte) (r Record, prev, mac MAC, e
 		r.Expires = time.Unix(at, 0).UTC()
 	}
 	copy(prev[:], body[27:])
-	r.Payload = append([]byte(nil), body[recordHead:]...)
+	r.Payload = bytes.Clone(body[recordHead:])
 	return r, prev, mac, nil
 }
 

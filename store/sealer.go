@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -28,7 +29,7 @@ func NewSealer(key []byte) (*Sealer, error) {
 	if len(key) < MinKey {
 		return nil, errShortKey
 	}
-	own := append([]byte(nil), key...)
+	own := bytes.Clone(key)
 	return &Sealer{states: sync.Pool{New: func() any { return &macState{hash: hmac.New(sha256.New, own)} }}}, nil
 }
 

@@ -5,6 +5,7 @@ package crashfs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"sync"
@@ -30,7 +31,7 @@ const (
 type FS struct {
 	// Hook runs before each operation, outside all locks, and may block. Its
 	// error becomes the operation's: then the operation is not done, unless the
-	// error is a Persisted. Set it before use.
+	// error is a *PersistedError. Set it before use.
 	Hook func(op Op, name string) error
 
 	mu    sync.Mutex
@@ -137,7 +138,7 @@ func (f *FS) do(op Op, name string, act func()) error {
 	if f.dead {
 		return fmt.Errorf("%s %s: %w", op, name, fs.ErrClosed)
 	}
-	if _, persisted := err.(*PersistedError); err == nil || persisted { //nolint:errorlint // the hook's own
+	if persisted := (*PersistedError)(nil); err == nil || errors.As(err, &persisted) {
 		act()
 	}
 	return err

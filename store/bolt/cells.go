@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ func (c *Cells) get(tx *bbolt.Tx, name string) (store.Versioned, error) {
 			if err != nil {
 				return store.Versioned{}, err
 			}
-			v.Value = append([]byte(nil), value...)
+			v.Value = bytes.Clone(value)
 		}
 	}
 	c.mu.Lock()

@@ -107,7 +107,7 @@ func sweep(all, order *bbolt.Bucket, now time.Time) error {
 	limit := key(uint64(now.Unix()))
 	c := order.Cursor()
 	for k, _ := c.First(); len(k) >= 8 && len(spent) < sweepBatch && bytes.Compare(k[:8], limit) <= 0; k, _ = c.Next() {
-		spent = append(spent, append([]byte(nil), k...))
+		spent = append(spent, bytes.Clone(k))
 	}
 	for _, k := range spent {
 		if all.Bucket(k[8:]) != nil {

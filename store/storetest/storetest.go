@@ -8,7 +8,6 @@ package storetest
 
 import (
 	"errors"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -197,12 +196,12 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func wantErr(t *testing.T, err error, any ...error) {
+func wantErr(t *testing.T, err error, targets ...error) {
 	t.Helper()
-	for _, target := range any {
+	for _, target := range targets {
 		if errors.Is(err, target) {
 			return
 		}
 	}
-	t.Fatalf("got error %v, want one of %v", err, fmt.Sprint(any))
+	t.Fatalf("got error %v, want one of %v", err, targets)
 }
