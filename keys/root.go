@@ -11,8 +11,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"strings"
-
-	"github.com/writbroker/writ/keys/internal/private"
 )
 
 // rootSize is the size of the root secret in bytes.
@@ -39,7 +37,7 @@ func LoadOrCreateRoot(path string) (*Root, error) {
 	if _, err := rand.Read(secret[:]); err != nil {
 		return nil, fmt.Errorf("making root secret: %w", err)
 	}
-	if err := private.Create(path, []byte(hex.EncodeToString(secret[:])+"\n")); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := PrivateFile(path).Create([]byte(hex.EncodeToString(secret[:]) + "\n")); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("making root secret: %w", err)
 	}
 	return loadRoot(path)
@@ -47,7 +45,7 @@ func LoadOrCreateRoot(path string) (*Root, error) {
 
 func loadRoot(path string) (*Root, error) {
 	const maxFile = 256
-	data, err := private.Read(path, maxFile)
+	data, err := PrivateFile(path).Read(maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading root secret: %w", err)
 	}

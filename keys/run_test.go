@@ -20,7 +20,7 @@ func start(t *testing.T, f *fleet, n int, change func(i int, cfg *keys.Config)) 
 	done := make(chan error, n)
 	for i := range n {
 		cfg := f.config(&clock{})
-		cfg.Now = time.Now //nolint:forbidigo // the bubble's clock
+		cfg.Now = time.Now
 		if change != nil {
 			change(i, &cfg)
 		}
@@ -79,7 +79,7 @@ func TestRunHearsOfAChangeAtOnce(t *testing.T) {
 		f := newFleet(t)
 		fleet := start(t, f, 2, nil)
 		synctest.Wait()
-		before := time.Now() //nolint:forbidigo // the bubble's clock
+		before := time.Now()
 		got, err := fleet[0].RotateNow(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)

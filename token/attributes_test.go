@@ -2,9 +2,11 @@ package token_test
 
 import (
 	"errors"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/writbroker/writ/token"
 )
@@ -12,7 +14,7 @@ import (
 func TestAttributesSurviveTheirToken(t *testing.T) {
 	c := typicalClaims(t)
 	c.Attributes = token.Attributes{
-		"user:1": {"groups": []any{"analytics", "eu"}, "level": int64(3), "staff": true},
+		"user:1": {"groups": []any{"analytics", "eu"}, "level": int64(3), "staff": true, "share": 0.25, "far": 1e300, "none": nil, "<&>\n": "<\u2028>", "deep": map[string]any{"": []any{[]any{}}}},
 		"k8s:a":  {"namespace": "agents"},
 	}
 	payload, err := c.Encode()
@@ -25,6 +27,29 @@ func TestAttributesSurviveTheirToken(t *testing.T) {
 	}
 	if !reflect.DeepEqual(back.Attributes, c.Attributes) {
 		t.Errorf("attributes came back as %v", back.Attributes)
+	}
+}
+
+func TestAttributesThatWouldChangeAreRefused(t *testing.T) {
+	deep := any("bottom")
+	for range token.MaxDepth {
+		deep = []any{deep}
+	}
+	for name, value := range map[string]any{
+		"an integer that a float would round": uint64(1<<63 + 1),
+		"no number":                           math.NaN(),
+		"infinity":                            math.Inf(1),
+		"a type that JSON does not have":      time.Second,
+		"text that is no text":                "\xff",
+		"nesting that nobody could read":      deep,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := typicalClaims(t)
+			c.Attributes = token.Attributes{"user:1": {"a": value}}
+			if payload, err := c.Encode(); err == nil {
+				t.Errorf("Encode = %s", payload)
+			}
+		})
 	}
 }
 
@@ -41,6 +66,7 @@ func TestAttributesAreBoundedAndTyped(t *testing.T) {
 	}
 	for name, claim := range map[string]string{
 		"not an object":              `"attrs":["a"]`,
+		"a principal without id":     `"attrs":{"":{}}`,
 		"a principal of no object":   `"attrs":{"user:1":"a"}`,
 		"the same principal twice":   `"attrs":{"user:1":{},"user:1":{}}`,
 		"the same attribute twice":   `"attrs":{"user:1":{"a":1,"a":2}}`,

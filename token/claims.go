@@ -28,7 +28,7 @@ type Claims struct {
 	Task         string        // txn
 	Rev          Rev           // rev: what of the revocation log the minter had applied
 	Policy       string        // pol: policy version, 16 hex digits
-	Ancestors    []Ancestor    // anc: the tokens that this one descends from, the oldest first
+	Ancestors    []Ancestor    // anc: the tokens that this one descends from, parent first
 	Attributes   Attributes    // attrs
 }
 

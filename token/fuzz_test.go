@@ -3,6 +3,7 @@ package token_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -63,13 +64,16 @@ func FuzzDecodeClaims(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(typical)
-	f.Add([]byte(strings.Replace(string(typical), `"txn":"`, `"cnf":{"jkt":"x"},"nbf":1,"may_act":{"sub":"\u00e9\n"},"unknown":{"a":[1]},"txn":"`, 1)))
+	f.Add([]byte(strings.Replace(string(typical), `"txn":"`, `"cnf":{"jkt":"x"},"nbf":1,"may_act":{"sub":"\u00e9\n"},"unknown":{"a":[1]},"attrs":{"u":{"a":[1,0.5,null,{}],"b":1e3}},"txn":"`, 1)))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		claims, err := token.DecodeClaims(payload)
 		if err != nil {
 			return
 		}
 		encoded, err := claims.Encode()
+		if errors.Is(err, token.ErrTooLarge) && len(claims.Attributes) > 0 {
+			return // its escapes are longer than those it was read with
+		}
 		if err != nil {
 			t.Fatalf("%q decodes to what cannot be encoded: %v", payload, err)
 		}

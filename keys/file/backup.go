@@ -5,21 +5,21 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/writbroker/writ/keys/internal/private"
+	"github.com/writbroker/writ/keys"
 )
 
 // maxBackup is far above what the keys of one ring take.
 const maxBackup = 4 << 20
 
 // Backup implements keys.Backup by one file of mode 0600.
-type Backup struct{ path string }
+type Backup struct{ file keys.PrivateFile }
 
 // NewBackup keeps the backup at path; its directory must exist.
-func NewBackup(path string) *Backup { return &Backup{path: path} }
+func NewBackup(path string) *Backup { return &Backup{file: keys.PrivateFile(path)} }
 
 // Load implements keys.Backup.
 func (b *Backup) Load() ([]byte, error) {
-	value, err := private.Read(b.path, maxBackup)
+	value, err := b.file.Read(maxBackup)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -31,7 +31,7 @@ func (b *Backup) Load() ([]byte, error) {
 
 // Save implements keys.Backup.
 func (b *Backup) Save(value []byte) error {
-	if err := private.Replace(b.path, value); err != nil {
+	if err := b.file.Replace(value); err != nil {
 		return fmt.Errorf("writing backup of the key ring: %w", err)
 	}
 	return nil

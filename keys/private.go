@@ -1,7 +1,4 @@
-// Package private reads and writes files that hold secrets: only their owner may
-// access them, and a write is whole and durable or did not happen. It is called
-// by keys and keys/file.
-package private
+package keys
 
 import (
 	"errors"
@@ -13,10 +10,10 @@ import (
 )
 
 const (
-	// mode is that of every file made here.
-	mode = 0o600
-	// others are the permission bits that must not be set.
-	others = 0o077
+	// privateMode is that of every private file made here.
+	privateMode = 0o600
+	// othersMode are the permission bits that a private file must not have.
+	othersMode = 0o077
 )
 
 // PermissionError is a secret file that others than its owner may access.
@@ -33,14 +30,20 @@ func (e *PermissionError) Error() string {
 // Is makes errors.Is(err, fs.ErrPermission) hold.
 func (e *PermissionError) Is(target error) bool { return target == fs.ErrPermission }
 
-// Read returns a file of at most limit bytes. Its mode is checked on the open
+// PrivateFile is the path of a file that holds a secret: only its owner may
+// access it, and a write is whole and durable or did not happen.
+type PrivateFile string
+
+// Read returns the content, of at most limit bytes; fs.ErrNotExist if there is
+// none, *PermissionError if others may access it. The mode is checked on the open
 // file, so that nobody can exchange it in between.
-func Read(path string, limit int64) ([]byte, error) {
+func (p PrivateFile) Read(limit int64) ([]byte, error) {
+	path := string(p)
 	f, err := os.Open(filepath.Clean(path))
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -48,7 +51,7 @@ func Read(path string, limit int64) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
-	if info.Mode().Perm()&others != 0 {
+	if info.Mode().Perm()&othersMode != 0 {
 		return nil, &PermissionError{Path: path, Mode: info.Mode()}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
@@ -62,25 +65,26 @@ func Read(path string, limit int64) ([]byte, error) {
 }
 
 // Create makes a file; fs.ErrExist if there is one already.
-func Create(path string, data []byte) error {
-	return write(path, data, os.Link)
+func (p PrivateFile) Create(data []byte) error {
+	return p.write(data, os.Link)
 }
 
 // Replace makes a file or replaces the one that is there.
-func Replace(path string, data []byte) error {
-	return write(path, data, os.Rename)
+func (p PrivateFile) Replace(data []byte) error {
+	return p.write(data, os.Rename)
 }
 
 // write goes through a synced temporary file, so that the path never shows a
 // part; place moves it there.
-func write(path string, data []byte, place func(from, to string) error) (err error) {
+func (p PrivateFile) write(data []byte, place func(from, to string) error) error {
+	path := string(p)
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
 	}
 	// After a rename there is nothing left to remove.
-	defer os.Remove(f.Name()) //nolint:errcheck // best effort
+	defer os.Remove(f.Name())
 	if err := fill(f, data); err != nil {
 		return err
 	}
@@ -92,7 +96,7 @@ func write(path string, data []byte, place func(from, to string) error) (err err
 
 func fill(f *os.File, data []byte) error {
 	_, err := f.Write(data)
-	return errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	return errors.Join(err, f.Chmod(privateMode), f.Sync(), f.Close())
 }
 
 func syncDir(dir string) error {
