@@ -211,26 +211,43 @@ func (x *exchange) personal() error {
 func (x *exchange) token(ctx context.Context) (string, *token.Claims, string, error) {
 	in := mint.Input{
 		Signer: x.ring.Active(), Rev: x.rev, IssuedAt: x.now,
-		ClientID: x.agent().ID,
+		ClientID: x.agent().ID, Attributes: x.carried(),
 	}
 	if in.Signer == nil {
 		return "", nil, "", &UnavailableError{RetryAfter: retryKeys, Detail: "no signing key is active"}
 	}
 	if x.parent != nil {
-		in.Ancestors = append(append(in.Ancestors, x.parent.Ancestors...),
-			token.Ancestor{ID: x.parent.ID, KeyID: x.parentKey})
+		in.Ancestors = append([]token.Ancestor{{ID: x.parent.ID, KeyID: x.parentKey}}, x.parent.Ancestors...)
 	}
 	if x.thumbprint != "" {
 		in.Confirmation = &token.Confirmation{X5tS256: x.thumbprint}
 	}
 	raw, claims, err := x.cfg.Minter.JWT(ctx, x.decision.Grant, in)
 	switch {
-	case errors.Is(err, mint.ErrTooLarge):
+	case errors.Is(err, mint.ErrTooLarge), errors.Is(err, token.ErrTooLarge):
 		return "", nil, "", &ScopeError{DecisionID: x.id, Detail: "the token would be too large; ask for fewer scopes"}
 	case err != nil:
 		return "", nil, "", &UnavailableError{RetryAfter: retryKeys, Detail: "signing failed; try again", Cause: err}
 	}
 	return raw, claims, in.Signer.KeyID(), nil
+}
+
+// carried are the attributes that an exchange of this token will be decided on.
+func (x *exchange) carried() token.Attributes {
+	var out token.Attributes
+	carry := func(p *identity.Principal) {
+		if a := x.bundle.Carry(p); a != nil {
+			if out == nil {
+				out = token.Attributes{}
+			}
+			out[p.ID] = a
+		}
+	}
+	carry(&x.subject)
+	for i := range x.actors {
+		carry(&x.actors[i])
+	}
+	return out
 }
 
 // parseRequest checks what can be checked without knowing anybody: the parameters' shape

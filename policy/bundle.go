@@ -16,6 +16,8 @@ type Bundle struct {
 	short       string
 	catalog     *Catalog
 	conditions  []*condition.Condition
+	reads       []string // attributes that conditions read, sorted
+	readsAll    bool
 	rules       []ruleInfo
 	roles       []role // sorted by name
 	bindings    []binding
@@ -36,10 +38,22 @@ type Bundle struct {
 // Load reads every *.yaml and *.yml file of fsys, compiles them and runs their tests. All faults are
 // reported at once: the error is a *BundleError. A bundle with a fault is not returned.
 func Load(fsys fs.FS, opt Options) (*Bundle, error) {
-	opt = opt.withDefaults()
 	var r reader
 	r.readAll(fsys)
-	b, err := compile(&r.source, opt, r.faults)
+	return r.finish(opt)
+}
+
+// Parse is Load for files that are in memory, by name.
+func Parse(files map[string][]byte, opt Options) (*Bundle, error) {
+	var r reader
+	for _, name := range sortedKeys(files) {
+		r.readFile(name, files[name])
+	}
+	return r.finish(opt)
+}
+
+func (r *reader) finish(opt Options) (*Bundle, error) {
+	b, err := compile(&r.source, opt.withDefaults(), r.faults)
 	if err != nil {
 		return nil, err
 	}

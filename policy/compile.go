@@ -68,6 +68,7 @@ func (c *compiler) seal(s *source) {
 	for _, x := range []*match.Index{&b.bindingIndex, &b.denyIndex, &b.delegationIndex, &b.inventoryIndex} {
 		x.Seal()
 	}
+	b.noteAttributes()
 	b.version = c.version(s)
 	b.short = b.version[:16]
 }

@@ -101,6 +101,8 @@ type Condition struct {
 	reads   Reads
 	program cel.Program
 	clock   clock
+
+	attributes Attributes
 }
 
 // Compile checks and compiles a condition. The error is an *Error.
@@ -130,7 +132,7 @@ func (e *Env) Compile(text string, where Where) (*Condition, error) {
 			"compare it with something, as in agent.attributes.team == \"data\"",
 		}
 	}
-	c := &Condition{text: canonical}
+	c := &Condition{text: canonical, attributes: attributesOf(checked.NativeRep())}
 	if c.reads, c.clock, err = inspect(checked.NativeRep()); err != nil {
 		return nil, err
 	}
@@ -155,6 +157,9 @@ func (c *Condition) String() string { return c.text }
 
 // Reads says what the result depends on within one request.
 func (c *Condition) Reads() Reads { return c.reads }
+
+// Attributes says which attributes of principals it reads.
+func (c *Condition) Attributes() Attributes { return c.attributes }
 
 // errNotBool cannot happen: the type was checked.
 var errNotBool = errors.New("the condition did not give true or false")
