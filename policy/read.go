@@ -23,12 +23,12 @@ type reader struct {
 	source source
 	faults []Fault
 	file   string
+	total  int // bytes read
 }
 
 // readAll reads every YAML file of fsys. Names that begin with a dot are left out (a mounted
 // ConfigMap has such); a symbolic link to a file is read.
 func (r *reader) readAll(fsys fs.FS) {
-	total := 0
 	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
 		switch base := path.Base(name); {
 		case err != nil:
@@ -47,18 +47,23 @@ func (r *reader) readAll(fsys fs.FS) {
 			r.report(0, "cannot be read: "+err.Error(), "check that it exists and may be read")
 			return nil
 		}
-		if total += len(data); len(data) > maxFileBytes || total > maxBundleBytes {
-			r.report(0, "the bundle is too large", fmt.Sprintf("a file has at most %d bytes, all files %d", maxFileBytes, maxBundleBytes))
-			return fs.SkipAll
-		}
-		for _, node := range document.Split(data, r.report) {
-			r.document(node)
-		}
+		r.readFile(name, data)
 		return nil
 	})
 	if err != nil {
 		r.file = "."
 		r.report(0, "the bundle cannot be read: "+err.Error(), "check that the directory exists and may be read")
+	}
+}
+
+func (r *reader) readFile(name string, data []byte) {
+	r.file = name
+	if r.total += len(data); len(data) > maxFileBytes || r.total > maxBundleBytes {
+		r.report(0, "the bundle is too large", fmt.Sprintf("a file has at most %d bytes, all files %d", maxFileBytes, maxBundleBytes))
+		return
+	}
+	for _, node := range document.Split(data, r.report) {
+		r.document(node)
 	}
 }
 
