@@ -5,8 +5,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/writbroker/writ/config"
+	"github.com/writbroker/writ/keys"
 )
 
 // TestFault shows what is refused, one thing at a time: the key that is blamed,
@@ -52,8 +56,10 @@ func TestFault(t *testing.T) {
 
 		{"signs before it is published", "keys: {prepublish: 5m}", "keys.prepublish", "before verifiers have fetched it", first},
 		{"due before it is published", "keys: {rotate_every: 1h}", "keys.rotate_every", "not longer than", first},
-		{"dropped while its tokens live", "keys: {retire_after: 60m}", "keys.retire_after", "1h0m30s", first},
-		{"longer tokens outlive their key", "tokens: {max_ttl: 4h}", "keys.retire_after", "4h0m30s", 0},
+		{"published no longer than it is cached", "keys: {prepublish: 10m}", "keys.prepublish", "at least 11m30s", first},
+		{"dropped while its tokens live", "keys: {retire_after: 60m}", "keys.retire_after", "at least 1h2m30s", first},
+		{"longer tokens outlive their key", "tokens: {max_ttl: 4h}", "keys.retire_after", "at least 4h2m30s", 0},
+		{"more keys than are published", "keys: {rotate_every: 2h, retire_after: 48h}", "keys.rotate_every", "more than 16 keys", first},
 		{"algorithm", "keys: {algorithm: HS256}", "keys.algorithm", "ES256, RS256, Ed25519", first},
 		{"custody", "keys: {custody: env}", "keys.custody", "use file", first},
 		{"default above the maximum", "tokens: {default_ttl: 2h}", "tokens.default_ttl", "longer than tokens.max_ttl", first},
@@ -84,6 +90,34 @@ func TestFault(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestKeysAgreeWithTheRotator: what passes here must not stop the broker at its
+// start, and what package keys would refuse must be told with a line.
+func TestKeysAgreeWithTheRotator(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		duration := func(name string, low, high time.Duration) time.Duration {
+			return time.Duration(rapid.Int64Range(int64(low/time.Second), int64(high/time.Second)).Draw(t, name)) * time.Second
+		}
+		c, err := parse(minimal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Tokens.MaxTTL = duration("max_ttl", 15*time.Minute, 2*time.Hour)
+		c.Tokens.Skew = duration("skew", 0, 5*time.Minute)
+		c.Keys.JWKSMaxAge = duration("jwks_max_age", time.Second, time.Hour)
+		c.Keys.Prepublish = duration("prepublish", time.Second, 90*time.Minute)
+		c.Keys.RetireAfter = duration("retire_after", time.Second, 24*time.Hour)
+		c.Keys.RotateEvery = c.Keys.Prepublish + duration("rotate_every", time.Second, 4*time.Hour)
+		schedule := keys.Schedule{
+			RotateEvery: c.Keys.RotateEvery, Prepublish: c.Keys.Prepublish, RetireAfter: c.Keys.RetireAfter,
+			Algorithm: c.Keys.Algorithm, JWKSMaxAge: c.Keys.JWKSMaxAge, MaxTTL: c.Tokens.MaxTTL, Skew: c.Tokens.Skew,
+		}
+		ours, theirs := c.Validate(), schedule.Validate()
+		if (ours == nil) != (theirs == nil) {
+			t.Fatalf("config says %v, keys says %v", ours, theirs)
+		}
+	})
 }
 
 func TestIssuerFault(t *testing.T) {

@@ -15,6 +15,10 @@ const (
 	// smallestToken and largestToken bound tokens.max_bytes: below the first a plain
 	// token does not fit, above the second no verifier of ours reads it.
 	smallestToken, largestToken = 1 << 10, 16 << 10
+	// replicaLag is how long a replica may go on with the key set that it knows, and
+	// publishedKeys how many keys the set may hold; both are package keys' own.
+	replicaLag    = 30 * time.Second
+	publishedKeys = 16
 	// heartbeats is how many heartbeats fit in max_staleness, so that one that is
 	// lost or late does not stop a verifier.
 	heartbeats = 3
@@ -118,20 +122,26 @@ func (k *checker) keys() {
 	k.oneOf("keys.custody", y.Custody, "file")
 	k.oneOf("keys.algorithm", y.Algorithm, "ES256", "RS256", "Ed25519")
 	k.between("keys.jwks_max_age", y.JWKSMaxAge, time.Second, 24*time.Hour)
-	if y.Prepublish < y.JWKSMaxAge {
+	if need := y.JWKSMaxAge + replicaLag + 2*t.Skew; y.Prepublish < need {
 		k.fault("keys.prepublish",
-			fmt.Sprintf("%s is shorter than keys.jwks_max_age (%s): a key would sign before verifiers have fetched it", y.Prepublish, y.JWKSMaxAge),
-			"raise it, or lower keys.jwks_max_age")
+			fmt.Sprintf("%s is shorter than keys.jwks_max_age + %s + 2 × tokens.skew (%s): a key would sign before verifiers have fetched it", y.Prepublish, replicaLag, need),
+			"raise it to at least "+need.String()+", or lower keys.jwks_max_age")
 	}
-	if y.RotateEvery <= y.Prepublish {
+	if need := t.MaxTTL + replicaLag + 4*t.Skew; y.RetireAfter < need {
+		k.fault("keys.retire_after",
+			fmt.Sprintf("%s is shorter than tokens.max_ttl + %s + 4 × tokens.skew (%s): live tokens would stop verifying", y.RetireAfter, replicaLag, need),
+			"raise it to at least "+need.String())
+	}
+	between := y.RotateEvery - 2*t.Skew
+	switch {
+	case y.RotateEvery <= y.Prepublish:
 		k.fault("keys.rotate_every",
 			fmt.Sprintf("%s is not longer than keys.prepublish (%s): the next key would be due before it is published", y.RotateEvery, y.Prepublish),
 			"raise it")
-	}
-	if need := t.MaxTTL + t.Skew; y.RetireAfter < need {
-		k.fault("keys.retire_after",
-			fmt.Sprintf("%s is shorter than tokens.max_ttl + tokens.skew (%s): live tokens would stop verifying", y.RetireAfter, need),
-			"raise it to at least "+need.String())
+	case between <= 0 || 3+(y.RetireAfter+4*t.Skew)/between > publishedKeys:
+		k.fault("keys.rotate_every",
+			fmt.Sprintf("%s is too short for keys.retire_after (%s): more than %d keys would be published", y.RotateEvery, y.RetireAfter, publishedKeys),
+			"raise it, or lower keys.retire_after")
 	}
 }
 
