@@ -1,0 +1,394 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/store"
+	"github.com/writbroker/writ/token"
+)
+
+const (
+	readBatch   = 512
+	appendBatch = 256
+	all         = 1<<31 - 1
+)
+
+// scan collects what a log holds while it is read again from its start.
+type scan struct{ held *revocation.Index }
+
+// Sync follows the log once: it applies what is new, opens a lineage where
+// continuity is in doubt, and appends what is missing, until the index and the log's
+// tail agree. What it leaves undone the next call goes on with. Run calls it over and
+// over; a starting replica calls it to be ready at once.
+func (j *Journal) Sync(ctx context.Context) error {
+	select {
+	case j.gate <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("waiting to follow the revocation log: %w", ctx.Err())
+	}
+	defer func() { <-j.gate }()
+	err := j.follow(ctx)
+	if errors.Is(err, context.Canceled) {
+		return err // the caller's doing, it says nothing about the log
+	}
+	was := j.away.Swap(err != nil)
+	switch {
+	case err != nil && store.IsIntegrity(err):
+		j.cfg.Logger.ErrorContext(ctx, "revocation log is not authentic", "error", err)
+	case err != nil && !was:
+		j.cfg.Logger.WarnContext(ctx, "revocation log is away", "error", err)
+	case err == nil && was:
+		j.cfg.Logger.InfoContext(ctx, "revocation log is back", "position", j.cfg.Index.Position().String())
+	}
+	return err
+}
+
+// follow is sync with the gate held.
+func (j *Journal) follow(ctx context.Context) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		began := j.cfg.Now()
+		var tail store.Tail
+		err := j.call(ctx, 1, func(ctx context.Context) (err error) {
+			tail, err = j.log.Tail(ctx)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("reading the log's tail: %w", err)
+		}
+		met, err := j.readTo(ctx, rev(tail.Position))
+		if err != nil {
+			return err
+		}
+		if !met {
+			continue // it is another log than a moment ago
+		}
+		mustOpen := !tail.Open || (!j.lost.IsZero() && rev(tail.Position).Lineage == j.lost.Lineage)
+		j.finishScan(mustOpen)
+		again, err := j.repair(ctx, tail, mustOpen)
+		if err != nil {
+			return err
+		}
+		if !again {
+			j.lost = token.Rev{}
+			j.confirmed.Store(began.UnixNano())
+			return nil
+		}
+	}
+}
+
+// readTo applies the log up to its end. It reports whether it met the position of
+// the tail on the way.
+func (j *Journal) readTo(ctx context.Context, tail token.Rev) (met bool, err error) {
+	for {
+		at := j.position()
+		met = met || at == tail
+		var records []store.Record
+		err := j.call(ctx, readBatch, func(ctx context.Context) (err error) {
+			records, err = j.log.Read(ctx, position(at), readBatch)
+			return err
+		})
+		if !at.IsZero() && (errors.Is(err, store.ErrUnknownPosition) || errors.Is(err, store.ErrRollback)) {
+			j.rewind(ctx, at)
+			met = false
+			continue
+		}
+		for i := range records {
+			met = met || rev(records[i].Position) == tail
+		}
+		if takeErr := j.take(records); takeErr != nil {
+			return false, takeErr
+		}
+		if err != nil {
+			return false, fmt.Errorf("reading the revocation log: %w", err)
+		}
+		if len(records) == 0 {
+			return met, nil
+		}
+	}
+}
+
+// rewind starts to read the log from its start: what was the position here is not in
+// it any more, so it went back, or it is another.
+func (j *Journal) rewind(ctx context.Context, at token.Rev) {
+	j.cfg.Logger.WarnContext(ctx, "revocation log lost a position, reading it again", "position", at.String())
+	j.scan = &scan{held: revocation.NewIndex(revocation.Options{})}
+	if j.lost.IsZero() {
+		j.lost = at
+	}
+	// Not ready until all is whole: no one position could say what a minter had
+	// applied of two logs.
+	j.confirmed.Store(0)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.cur = cursor{}
+	j.feed.forget(true)
+}
+
+// take applies records of the log, in order.
+func (j *Journal) take(records []store.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	cur := j.cur.clone()
+	events := make([]revocation.Event, 0, len(records))
+	for i := range records {
+		e, err := cur.event(&records[i])
+		if err != nil {
+			// What comes after must not be applied: a revocation would be missed.
+			return fmt.Errorf("revocation log at %s: %w", records[i].Position, err)
+		}
+		events = append(events, e)
+	}
+	news := j.news(events)
+	if err := j.cfg.Index.Apply(events...); err != nil {
+		return fmt.Errorf("applying the revocation log: %w", err)
+	}
+	j.cur = cur
+	for i := range events {
+		j.pending.remove(keyOf(&events[i]))
+	}
+	if j.scan != nil {
+		if err := j.scan.held.Apply(events...); err != nil {
+			return fmt.Errorf("applying the revocation log: %w", err)
+		}
+	}
+	for _, e := range news {
+		j.feed.publish(e)
+	}
+	j.keep(news)
+	return nil
+}
+
+// news picks what the index does not know yet, and the last event with a position:
+// readers must learn that.
+func (j *Journal) news(events []revocation.Event) []*revocation.Event {
+	out := make([]*revocation.Event, 0, len(events))
+	last := len(events) - 1
+	for last > 0 && events[last].Position.IsZero() {
+		last--
+	}
+	for i := range events {
+		if i == last || !j.known(&events[i]) {
+			out = append(out, &events[i])
+		}
+	}
+	return out
+}
+
+func (j *Journal) known(e *revocation.Event) bool {
+	if j.scan == nil {
+		return false
+	}
+	var want, have []token.Rev
+	switch {
+	case e.Rule != nil:
+		if _, lifted := j.cfg.Index.Lifted(e.Rule.ID); lifted {
+			return true
+		}
+		r, ok := j.cfg.Index.Rule(e.Rule.ID)
+		if !ok {
+			return false
+		}
+		want, have = e.Rule.Entries, r.Entries
+	case e.Lift != nil:
+		l, ok := j.cfg.Index.Lifted(e.Lift.RuleID)
+		if !ok {
+			return false
+		}
+		want, have = e.Lift.Entries, l.Entries
+	default:
+		return false
+	}
+	return within(want, have)
+}
+
+// keep writes what was read from the log to the file. The log has it, so a file that
+// fails now costs nothing but what it would have been for.
+func (j *Journal) keep(news []*revocation.Event) {
+	if j.file == nil && !j.copying {
+		return
+	}
+	var payload []byte
+	for _, e := range news {
+		var err error
+		if payload, err = appendEvent(payload, e, false); err != nil {
+			j.fail(err)
+			return
+		}
+	}
+	if j.scan == nil {
+		// While scanning the file keeps the position that was lost: after a kill the
+		// scan must begin again.
+		payload = appendCursor(payload, &j.cur)
+	}
+	_ = j.write(payload) // it has said so in the log
+}
+
+// event decodes a record and moves the cursor over it.
+func (c *cursor) event(r *store.Record) (revocation.Event, error) {
+	at := rev(r.Position)
+	base := c.read(at, r.Marker)
+	if r.Marker {
+		m, err := store.DecodeMarker(r.Payload)
+		if err != nil {
+			return revocation.Event{}, err
+		}
+		return revocation.Event{Type: revocation.EventLineage, Position: at, Lineage: &revocation.Lineage{
+			ID: at.Lineage, Marker: at.Seq, Base: base, OpenedAt: m.Opened,
+		}}, nil
+	}
+	e, err := revocation.DecodeRecord(r.Kind, r.Payload)
+	if err != nil {
+		return e, err
+	}
+	switch {
+	case e.Rule != nil:
+		e.Rule.Entries = revocation.MergeEntries(e.Rule.Entries, at)
+	case e.Lift != nil:
+		e.Lift.Entries = revocation.MergeEntries(e.Lift.Entries, at)
+	}
+	e.Position = c.stampable()
+	return e, nil
+}
+
+// finishScan finds what the log that was read again does not hold: rules, or places
+// at which they entered a log that is lost, lifts, and lineages.
+func (j *Journal) finishScan(mustOpen bool) {
+	if j.scan == nil {
+		return
+	}
+	x, held := j.cfg.Index, j.scan.held
+	inLog := map[uint64]bool{}
+	for _, g := range held.Lineages() {
+		inLog[g.ID] = true
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.pending.clear()
+	for _, g := range x.Lineages() {
+		if !inLog[g.ID] {
+			j.pending.add(key{kind: revocation.KindLineage, lineage: g.ID})
+		}
+	}
+	for _, l := range x.Lifts() {
+		if _, ok := held.Lifted(l.RuleID); !ok {
+			j.pending.add(key{kind: revocation.KindLift, id: l.RuleID})
+		}
+	}
+	for r := range x.Rules() {
+		if in, ok := held.Rule(r.ID); !ok || !within(r.Entries, in.Entries) {
+			j.pending.add(key{kind: revocation.KindRule, id: r.ID})
+		}
+	}
+	j.scan = nil
+	j.feed.forget(false)
+	j.keepPending(!mustOpen)
+}
+
+// within reports whether every place is among others, or later than one there.
+func within(places, others []token.Rev) bool {
+	for _, p := range places {
+		if len(others) == 0 {
+			return false
+		}
+		if merged := revocation.MergeEntries(others, p); &merged[0] != &others[0] {
+			return false
+		}
+	}
+	return true
+}
+
+// keepPending writes what is pending as local, so that a kill does not forget that
+// it is missing; and the cursor, once its lineage goes on. The file may fail: then
+// only memory knows.
+func (j *Journal) keepPending(withCursor bool) {
+	if j.file == nil && !j.copying {
+		return
+	}
+	var payload []byte
+	for _, e := range j.pending.events(j.cfg.Index, all, false) {
+		var err error
+		if payload, err = appendEvent(payload, &e, true); err != nil {
+			j.fail(err)
+			return
+		}
+		if len(payload) > frameTarget {
+			_ = j.write(payload) // it has said so in the log
+			payload = payload[:0]
+		}
+	}
+	if withCursor {
+		payload = appendCursor(payload, &j.cur)
+	}
+	if len(payload) > 0 {
+		_ = j.write(payload) // as above
+	}
+}
+
+// repair begins a new lineage where the present one cannot go on, and appends what is
+// missing. It reports whether it changed the log, or found it changed.
+func (j *Journal) repair(ctx context.Context, tail store.Tail, mustOpen bool) (again bool, err error) {
+	limit := appendBatch
+	if mustOpen {
+		limit = all
+	}
+	j.mu.Lock()
+	events := j.pending.events(j.cfg.Index, limit, true)
+	at := j.cur.at
+	j.mu.Unlock()
+	if !mustOpen && len(events) == 0 {
+		return false, nil
+	}
+	entries := make([]store.Entry, 0, len(events))
+	for i := range events {
+		e, err := entry(&events[i], j.cfg.TokenLife)
+		if err != nil {
+			return false, fmt.Errorf("encoding for the revocation log: %w", err)
+		}
+		entries = append(entries, e)
+	}
+	if !mustOpen {
+		err = j.call(ctx, len(entries), func(ctx context.Context) error {
+			_, err := j.log.Append(ctx, position(at), entries...)
+			return err
+		})
+	} else if at == rev(tail.Position) {
+		err = j.call(ctx, len(entries), func(ctx context.Context) error {
+			_, err := j.log.Open(ctx, tail, entries)
+			return err
+		})
+		j.cfg.Logger.InfoContext(ctx, "revocation log opens a lineage", "after", at.String(), "put_back", len(entries), "error", err)
+	}
+	if err == nil || errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrDiscontinuity) {
+		return true, nil
+	}
+	return false, fmt.Errorf("writing the revocation log: %w", err)
+}
+
+// call bounds one call to the log; more where there is much to carry.
+func (j *Journal) call(ctx context.Context, records int, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, j.cfg.LogTimeout*time.Duration(1+records/1000))
+	defer cancel()
+	return do(ctx)
+}
+
+func (j *Journal) position() token.Rev {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.cur.at
+}
+
+func rev(p store.Position) token.Rev { return token.Rev{Lineage: uint64(p.Lineage), Seq: p.Seq} }
+
+func position(r token.Rev) store.Position {
+	return store.Position{Lineage: store.Lineage(r.Lineage), Seq: r.Seq}
+}
