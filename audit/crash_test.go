@@ -77,19 +77,29 @@ func (v *lives) live(t *testing.T, files *crashfs.FS, rnd *rand.Rand, round int)
 			return nil
 		},
 	})
-	if err == nil {
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		wg.Go(func() { _ = l.Run(ctx) })
-		for w := range 4 {
-			wg.Go(func() { v.write(ctx, l, fmt.Sprintf("%d/%d", round, w)) })
+	if err != nil {
+		select {
+		case <-dying:
+			return after
+		default:
+			t.Fatalf("round %d: open: %v", round, err)
 		}
-		<-dying
-		cancel()
-		wg.Wait()
-		_ = l.Close()
 	}
-	<-dying
+	ctx, cancel := context.WithCancel(t.Context())
+	var run, writers sync.WaitGroup
+	run.Go(func() { _ = l.Run(ctx) })
+	for w := range 4 {
+		writers.Go(func() { v.write(ctx, l, fmt.Sprintf("%d/%d", round, w)) })
+	}
+	writers.Wait() // each ends at its first error
+	cancel()
+	run.Wait()
+	_ = l.Close()
+	select {
+	case <-dying:
+	default:
+		t.Fatalf("round %d: refused before the crash", round)
+	}
 	return after
 }
 

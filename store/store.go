@@ -101,7 +101,9 @@ type Tail struct {
 	Position
 	// Instance names the process and data set that answers. It differs after
 	// every event that could have lost or replaced acknowledged records: a
-	// restart, a failover, a resynchronisation.
+	// restart, a failover, a resynchronisation. (Redis: run_id and replication
+	// id together; a demoted master keeps its run_id when it takes over another's
+	// data.)
 	Instance string
 	// Records is how many records the log holds.
 	Records int
