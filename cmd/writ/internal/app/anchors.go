@@ -40,16 +40,12 @@ func AuditAnchors(ctx context.Context, cfg *config.Config) (ed25519.PublicKey, [
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening store: %w", err)
 	}
-	anchor, err := storedAnchor(ctx, db, cfg.Audit.Dir)
+	anchor, err := storedAnchor(ctx, db)
 	return pub, anchor, errors.Join(err, db.Close())
 }
 
-func storedAnchor(ctx context.Context, db *bolt.DB, dir string) ([]audit.Checkpoint, error) {
-	name, err := audit.Name(os.DirFS(dir))
-	if err != nil {
-		return nil, fmt.Errorf("reading audit log: %w", err)
-	}
-	v, err := db.Cells().Get(ctx, cellAnchor+"/"+name)
+func storedAnchor(ctx context.Context, db *bolt.DB) ([]audit.Checkpoint, error) {
+	v, err := db.Cells().Get(ctx, cellAnchor)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}

@@ -68,13 +68,14 @@ func (a *App) anchorInStore(ctx context.Context, c audit.Checkpoint) error {
 	if err != nil {
 		return fmt.Errorf("encoding audit anchor: %w", err)
 	}
-	name := cellAnchor + "/" + c.Log
+	// The cell is of this store, not of this log: a log that was removed and begun anew does
+	// not match its anchor.
 	cells := a.store.Cells()
-	v, err := cells.Get(ctx, name)
+	v, err := cells.Get(ctx, cellAnchor)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("anchoring audit checkpoint: %w", err)
 	}
-	if _, err := cells.Swap(ctx, name, v.Version, body); err != nil {
+	if _, err := cells.Swap(ctx, cellAnchor, v.Version, body); err != nil {
 		return fmt.Errorf("anchoring audit checkpoint: %w", err)
 	}
 	return nil

@@ -219,7 +219,7 @@ func (a *App) openBroker(ctx context.Context, _ Options) error {
 	if err != nil {
 		return fmt.Errorf("opening keys of identity sources: %w", err)
 	}
-	a.onClose(a.jwks.Close)
+	a.onClose(func() error { a.jwks.Close(); return nil })
 	greatest, err := a.greatestTTL(ctx)
 	if err != nil {
 		return err

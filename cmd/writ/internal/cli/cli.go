@@ -146,14 +146,14 @@ func (e *env) report(err error) int {
 }
 
 func responseExit(r *client.ResponseError) (int, string) {
-	switch r.Code {
+	switch r.Body.Code {
 	case wire.ErrCodeTemporarilyUnavailable, wire.ErrCodeSlowDown:
 		return ExitUnavailable, "try again; writ health --url …/readyz says what is not well"
 	case wire.ErrCodeInsufficientScope:
 		return ExitRefused, "ask for a token with the scope named above: writ token exchange --scope …"
 	case wire.ErrCodeInvalidScope, wire.ErrCodeInvalidTarget, wire.ErrCodeInvalidRequest:
-		if r.DecisionID != "" {
-			return ExitRefused, "the owner of the policy can open it: writ policy explain --decision " + r.DecisionID
+		if r.Body.DecisionID != "" {
+			return ExitRefused, "the owner of the policy can open it: writ policy explain --decision " + r.Body.DecisionID
 		}
 		return ExitRefused, ""
 	case wire.ErrCodeInvalidToken, wire.ErrCodeInvalidClient:

@@ -100,13 +100,13 @@ func (e *env) policyTest(f *bundleFlags) error {
 	results := b.RunTests()
 	failed := 0
 	for _, r := range results {
-		if !r.Passed {
+		if !r.OK {
 			failed++
 		}
 	}
 	err = e.print(map[string]any{"passed": len(results) - failed, "failed": failed, "cases": results}, func(w io.Writer) {
 		for _, r := range results {
-			if r.Passed {
+			if r.OK {
 				line(w, "ok    %s", r.Name)
 			} else {
 				line(w, "FAIL  %s (%s:%d): %s", r.Name, r.File, r.Line, r.Message)

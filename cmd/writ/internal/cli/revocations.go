@@ -104,7 +104,7 @@ func (e *env) watchCommand(a *access) *cobra.Command {
 }
 
 func (e *env) watch(ctx context.Context, admin *client.Admin) error {
-	err := admin.Watch(ctx, client.Watch{Event: func(ev client.FeedEvent) error { return e.feedEvent(ev.Event) }})
+	err := admin.Watch(ctx, client.Watch{Handle: func(ev client.FeedEvent) error { return e.feedEvent(ev.Event) }})
 	if ctx.Err() != nil {
 		return nil
 	}
