@@ -133,11 +133,12 @@ func (v *verification) readSegment(dir fs.FS, name string, last bool) (err error
 }
 
 func (v *verification) settleUnclear() {
+	at := v.line
 	for _, f := range v.unclear {
+		v.line = f.Line
 		v.fault(f.Kind, f.Seq, "%s", f.Message)
-		v.report.Faults[len(v.report.Faults)-1].Line = f.Line
 	}
-	v.unclear = nil
+	v.line, v.unclear = at, nil
 }
 
 // check reports whether the line is one.
