@@ -44,6 +44,7 @@ type App struct {
 	root    *keys.Root
 	store   *bolt.DB
 	audit   *audit.Log
+	outside *outside
 	index   *revocation.Index
 	acks    *revocation.Acks
 	journal *journal.Journal
@@ -100,7 +101,7 @@ func (a *App) Run(ctx context.Context) error {
 	defer stopInner()
 	g, gctx := errgroup.WithContext(inner)
 	for _, run := range []func(context.Context) error{
-		a.journal.Run, a.rotator.Run, a.jwks.Run, a.audit.Run, a.watcher.run, a.ledger.Run, a.trim, a.recordKeys,
+		a.journal.Run, a.rotator.Run, a.jwks.Run, a.audit.Run, a.outside.run, a.watcher.run, a.ledger.Run, a.trim, a.recordKeys,
 	} {
 		g.Go(func() error { return ended(run(gctx)) })
 	}

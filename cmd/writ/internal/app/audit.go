@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/writbroker/writ/audit"
@@ -45,22 +44,17 @@ func (r auditReader) Query(ctx context.Context, f audit.Filter) ([]audit.Record,
 
 // anchor keeps signed checkpoints where whoever can write the audit folder cannot change
 // them unseen: in the store each time, and outside this machine at the configured interval.
-func (a *App) anchor() func(context.Context, audit.Checkpoint) error {
-	var mu sync.Mutex
-	var last time.Time
-	return func(ctx context.Context, c audit.Checkpoint) error {
-		mu.Lock()
-		defer mu.Unlock()
-		fault := a.anchorInStore(ctx, c)
-		if now := a.now(); now.Sub(last) >= a.cfg.Audit.Anchor.Every {
-			last = now
-			if a.cfg.Audit.Anchor.Log {
-				a.logger.InfoContext(ctx, "audit checkpoint", "log", c.Log, "seq", c.Seq, "hash", c.Hash, "signature", c.Signature)
-			}
-			fault = errors.Join(fault, a.anchorByWebhook(ctx, c))
-		}
-		return fault
+func (a *App) anchor(ctx context.Context, c audit.Checkpoint) error {
+	a.outside.put(c)
+	return a.anchorInStore(ctx, c)
+}
+
+// anchorOutside writes a checkpoint to the broker's log and to the webhook, as configured.
+func (a *App) anchorOutside(ctx context.Context, c audit.Checkpoint) error {
+	if a.cfg.Audit.Anchor.Log {
+		a.logger.InfoContext(ctx, "audit checkpoint", "log", c.Log, "seq", c.Seq, "hash", c.Hash, "signature", c.Signature)
 	}
+	return a.anchorByWebhook(ctx, c)
 }
 
 func (a *App) anchorInStore(ctx context.Context, c audit.Checkpoint) error {

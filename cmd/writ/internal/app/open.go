@@ -63,9 +63,11 @@ func (a *App) openData(ctx context.Context, _ Options) error {
 }
 
 func (a *App) openAudit(ctx context.Context, _ Options) error {
+	a.outside = newOutside(a.anchorOutside, a.cfg.Audit.Anchor.Every, a.logger)
+	a.onClose(func() error { a.outside.flush(context.WithoutCancel(ctx)); return nil })
 	log, err := audit.Open(ctx, audit.Config{
 		Dir: a.cfg.Audit.Dir, Signer: a.root.RecordsKey(), Now: a.now, Logger: a.logger,
-		Anchor: a.anchor(), SegmentBytes: int64(a.cfg.Audit.SegmentSize), CheckpointEvery: a.cfg.Audit.CheckpointEvery,
+		Anchor: a.anchor, SegmentBytes: int64(a.cfg.Audit.SegmentSize), CheckpointEvery: a.cfg.Audit.CheckpointEvery,
 	})
 	if err != nil {
 		return fmt.Errorf("opening audit log: %w", err)
