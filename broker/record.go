@@ -65,19 +65,15 @@ func (x *exchange) event(kind audit.Kind, outcome audit.Outcome) audit.Event {
 	return e
 }
 
-// attributes are what was known of the parties when the decision was made.
+// attributes are what proofs said of the parties and conditions of the policy read.
 func (x *exchange) attributes() map[string]any {
-	if len(x.subject.Attributes) == 0 && len(x.actors) == 0 {
+	carried := x.carried()
+	if carried == nil {
 		return nil
 	}
-	out := make(map[string]any, 1+len(x.actors))
-	if len(x.subject.Attributes) > 0 {
-		out[x.subject.ID] = x.subject.Attributes
-	}
-	for i := range x.actors {
-		if len(x.actors[i].Attributes) > 0 {
-			out[x.actors[i].ID] = x.actors[i].Attributes
-		}
+	out := make(map[string]any, len(carried))
+	for id, of := range carried {
+		out[id] = of
 	}
 	return out
 }
