@@ -1,0 +1,122 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/writbroker/writ/cmd/writ/internal/app"
+	"github.com/writbroker/writ/config"
+	"github.com/writbroker/writ/httpapi/wire"
+)
+
+const startTimeout = 30 * time.Second
+
+// configuration of the broker that is measured: the defaults, but for rate limits, which
+// are there but never reached.
+const configuration = `
+issuer: %q
+public: {address: %q}
+admin: {address: "127.0.0.1:0"}
+break_glass: {socket: %q}
+data_dir: %q
+bundle: {dir: %q}
+environment: {stage: prod, freeze: "false"}
+rate_limits: {per_agent: {rate: 1000000, burst: 1000000}, unauthenticated: {rate: 1000000, burst: 1000000}}
+identity:
+  sources:
+    - name: %s
+      preset: kubernetes
+      issuer: %s
+      jwks_file: %q
+      audiences: [%q]
+`
+
+// broker is a broker as `writ serve` runs it, in this process.
+type broker struct {
+	url, admin string
+	issuer     *issuer
+	stop       func() error
+}
+
+// startBroker starts a broker with everything it has in a new folder under the run's own.
+func (r *run) startBroker(ctx context.Context, name string) (*broker, error) {
+	dir := filepath.Join(r.dir, name)
+	bundle := filepath.Join(dir, "bundle")
+	if err := writeBundle(bundle, r.sizes.Roles, r.sizes.Bindings); err != nil {
+		return nil, err
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	b := &broker{url: "http://" + ln.Addr().String()}
+	cfg, err := b.configure(dir, bundle, ln.Addr().String())
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	a, err := app.Start(ctx, cfg, app.Options{Public: ln})
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	b.admin = "http://" + a.AdminAddr().String()
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	b.stop = func() error {
+		cancel()
+		return <-ended
+	}
+	if err := b.ready(ctx); err != nil {
+		return nil, errors.Join(err, b.stop())
+	}
+	return b, nil
+}
+
+func (b *broker) configure(dir, bundle, address string) (*config.Config, error) {
+	var err error
+	if b.issuer, err = newIssuer(b.url); err != nil {
+		return nil, err
+	}
+	jwks, err := b.issuer.writeJWKS(dir)
+	if err != nil {
+		return nil, err
+	}
+	// The socket's path must fit an address, wherever the folder is.
+	socket := filepath.Join("/tmp", filepath.Base(filepath.Dir(dir))+"-"+filepath.Base(dir)+".sock")
+	text := fmt.Sprintf(configuration, b.url, address, socket, filepath.Join(dir, "data"), bundle, source, issuerURL, jwks, b.url)
+	file := filepath.Join(dir, "writ.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return nil, fmt.Errorf("writing configuration: %w", err)
+	}
+	return config.Load(file)
+}
+
+// ready waits until the broker says that it may be sent requests.
+func (b *broker) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url+wire.PathReady, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := new(http.Client).Do(req)
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for broker: %w", errors.Join(ctx.Err(), err))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}

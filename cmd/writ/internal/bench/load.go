@@ -1,0 +1,117 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// load is the client: as many connections as were asked for, each with one request in flight.
+type load struct {
+	http  *http.Client
+	conns int
+}
+
+func newLoad(conns int) *load {
+	return &load{conns: conns, http: &http.Client{
+		Transport: &http.Transport{
+			MaxIdleConns: conns, MaxIdleConnsPerHost: conns, MaxConnsPerHost: conns, DisableCompression: true,
+		},
+	}}
+}
+
+func (l *load) close() { l.http.CloseIdleConnections() }
+
+// sample is what one stretch of load saw.
+type sample struct {
+	rate    float64         // answers a second
+	latency []time.Duration // sorted
+}
+
+func (s *sample) at(quantile float64) time.Duration { return at(s.latency, quantile) }
+
+// at gives a quantile of sorted durations.
+func at(sorted []time.Duration, quantile float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[min(int(float64(len(sorted))*quantile), len(sorted)-1)]
+}
+
+// post sends the bodies to url for d, or, if once is set, until each was sent once: then it
+// may end earlier. An answer other than 200 ends it with an error.
+func (l *load) post(ctx context.Context, url string, bodies [][]byte, once bool, d time.Duration) (*sample, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	seen := make([][]time.Duration, l.conns)
+	began := time.Now()
+	for c := range l.conns {
+		workers.Go(func() {
+			for ctx.Err() == nil && time.Since(began) < d {
+				n := int(next.Add(1)) - 1
+				if once && n >= len(bodies) {
+					return
+				}
+				sent := time.Now()
+				if err := l.one(ctx, url, bodies[n%len(bodies)]); err != nil {
+					cancel(err)
+					return
+				}
+				seen[c] = append(seen[c], time.Since(sent))
+			}
+		})
+	}
+	workers.Wait()
+	took := time.Since(began)
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	s := &sample{latency: slices.Concat(seen...)}
+	if len(s.latency) == 0 {
+		return nil, errors.New("nothing was answered")
+	}
+	s.rate = float64(len(s.latency)) / took.Seconds()
+	slices.Sort(s.latency)
+	return s, nil
+}
+
+func (l *load) one(ctx context.Context, url string, body []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := l.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("sending request: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1024))
+		return fmt.Errorf("answered %d: %s", resp.StatusCode, text)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return fmt.Errorf("reading answer: %w", err)
+	}
+	return nil
+}
+
+// median of what is not empty; the argument is sorted.
+func median[T float64 | time.Duration](values []T) T {
+	if len(values) == 0 {
+		return 0
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
