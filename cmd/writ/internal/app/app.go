@@ -33,6 +33,11 @@ type Options struct {
 	// Public, if set, is served instead of the configured public address: for callers that
 	// must know the issuer's port before there is a configuration.
 	Public net.Listener
+
+	// For tests of crashes, which alone can set them: where the journal and the audit log
+	// write, instead of the operating system's files.
+	journalFS journal.FS
+	auditFS   audit.FS
 }
 
 // App is a broker with everything that it needs, and its listeners.

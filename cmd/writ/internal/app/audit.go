@@ -18,7 +18,6 @@ import (
 // auditReader looks records up in the files of this replica.
 type auditReader struct {
 	log *audit.Log
-	dir string
 }
 
 // Decision returns the newest record of a decision.
@@ -30,7 +29,7 @@ func (r auditReader) Decision(ctx context.Context, id string) (audit.Record, err
 func (r auditReader) Query(ctx context.Context, f audit.Filter) ([]audit.Record, error) {
 	f.NewestFirst = true
 	var out []audit.Record
-	for rec, err := range audit.Query(os.DirFS(r.dir), f) {
+	for rec, err := range audit.Query(r.log.Files(), f) {
 		if err != nil {
 			return nil, err
 		}

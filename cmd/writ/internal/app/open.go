@@ -62,11 +62,11 @@ func (a *App) openData(ctx context.Context, _ Options) error {
 	return nil
 }
 
-func (a *App) openAudit(ctx context.Context, _ Options) error {
+func (a *App) openAudit(ctx context.Context, opt Options) error {
 	a.outside = newOutside(a.anchorOutside, a.cfg.Audit.Anchor.Every, a.logger)
 	a.onClose(func() error { a.outside.flush(context.WithoutCancel(ctx)); return nil })
 	log, err := audit.Open(ctx, audit.Config{
-		Dir: a.cfg.Audit.Dir, Signer: a.root.RecordsKey(), Now: a.now, Logger: a.logger,
+		Dir: a.cfg.Audit.Dir, FS: opt.auditFS, Signer: a.root.RecordsKey(), Now: a.now, Logger: a.logger,
 		Anchor: a.anchor, SegmentBytes: int64(a.cfg.Audit.SegmentSize), CheckpointEvery: a.cfg.Audit.CheckpointEvery,
 	})
 	if err != nil {
@@ -165,7 +165,7 @@ func (a *App) greatestTTL(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-func (a *App) openRevocation(ctx context.Context, _ Options) error {
+func (a *App) openRevocation(ctx context.Context, opt Options) error {
 	greatest, err := a.greatestTTL(ctx)
 	if err != nil {
 		return err
@@ -175,7 +175,7 @@ func (a *App) openRevocation(ctx context.Context, _ Options) error {
 	a.acks = revocation.NewAcks(a.now, a.index.Covers)
 	a.journal, err = journal.Open(ctx, journal.Config{
 		Dir: a.cfg.Revocation.JournalDir, Log: a.store.Log(logRevocations), Index: a.index, Now: a.now,
-		Logger: a.logger, MaxStaleness: a.cfg.Revocation.MaxStaleness, TokenLife: life,
+		Logger: a.logger, MaxStaleness: a.cfg.Revocation.MaxStaleness, TokenLife: life, FS: opt.journalFS,
 	})
 	if err != nil {
 		return fmt.Errorf("opening revocation journal: %w", err)
@@ -260,7 +260,7 @@ func (a *App) openAPI(_ context.Context, _ Options) error {
 	cfg := httpapi.Config{
 		Issuer: a.cfg.Issuer, Broker: a.broker, Index: a.index, Acks: a.acks, Feed: a.journal, Keys: a.rotator,
 		Records: signer, RecordKey: token.Key{ID: kid, Algorithm: token.Ed25519, Public: pub, Use: "sig"},
-		Audit: auditReader{log: a.audit, dir: a.cfg.Audit.Dir}, Policy: a.watcher.status, Ready: a.ready,
+		Audit: auditReader{log: a.audit}, Policy: a.watcher.status, Ready: a.ready,
 		JWKSMaxAge: a.cfg.Keys.JWKSMaxAge, RotateEvery: a.cfg.Keys.RotateEvery, Heartbeat: a.cfg.Revocation.Heartbeat,
 		MaxTTL: a.cfg.Tokens.MaxTTL, MaxStaleness: a.cfg.Revocation.MaxStaleness,
 		TrustedProxies: a.cfg.Proxies(), Now: a.now, Logger: a.logger, Stop: a.stop,

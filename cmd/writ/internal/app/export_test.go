@@ -1,0 +1,12 @@
+package app
+
+import (
+	"github.com/writbroker/writ/audit"
+	"github.com/writbroker/writ/revocation/journal"
+)
+
+// On makes the journal and the audit log write to these file layers.
+func (o Options) On(j journal.FS, a audit.FS) Options {
+	o.journalFS, o.auditFS = j, a
+	return o
+}
