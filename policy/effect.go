@@ -94,11 +94,21 @@ func allowedEffect(allowed bool) effect {
 // compareEvents orders a trace: by kind, then so that events which differ only in their part are
 // neighbours.
 func compareEvents(a, b event) int {
+	// Each comparison is made only where those before it leave it open: a trace is sorted for every
+	// decision.
+	if a.kind != b.kind {
+		return cmp.Compare(a.kind, b.kind)
+	}
+	if x, y := partFirst(a), partFirst(b); x != y {
+		return cmp.Compare(x, y)
+	}
+	if a.who != b.who {
+		return cmp.Compare(a.who, b.who)
+	}
+	if a.rule != b.rule {
+		return cmp.Compare(a.rule, b.rule)
+	}
 	return cmp.Or(
-		cmp.Compare(a.kind, b.kind),
-		cmp.Compare(partFirst(a), partFirst(b)),
-		cmp.Compare(a.who, b.who),
-		cmp.Compare(a.rule, b.rule),
 		cmp.Compare(a.effect, b.effect),
 		cmp.Compare(a.detail, b.detail),
 		cmp.Compare(a.row, b.row),

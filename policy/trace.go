@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"encoding/json"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,52 +170,34 @@ func (t Trace) Entries() []Entry {
 	return t.raw.render()
 }
 
-// MarshalJSON writes the entries as a list.
-func (t Trace) MarshalJSON() ([]byte, error) {
-	entries := t.Entries()
-	if entries == nil {
-		entries = []Entry{}
-	}
-	return json.Marshal(entries)
-}
-
-// UnmarshalJSON reads what MarshalJSON wrote.
-func (t *Trace) UnmarshalJSON(data []byte) error {
-	var entries []Entry
-	if err := json.Unmarshal(data, &entries); err != nil {
-		return fmt.Errorf("reading a trace: %w", err)
-	}
-	*t = Trace{entries: entries}
-	return nil
-}
-
 // render makes one entry of all events that differ only in their part.
 func (r *rawTrace) render() []Entry {
-	events := slices.Clone(r.events)
+	entries := make([]Entry, 0, len(r.events)+len(r.rows))
+	r.each(func(r *rawTrace, same []event) { entries = append(entries, r.entry(same)) })
+	return entries
+}
+
+// each yields the events, in the order of a trace, those together that differ only in their part.
+func (r *rawTrace) each(yield func(r *rawTrace, same []event)) {
+	events := append(make([]event, 0, len(r.events)+len(r.rows)), r.events...)
 	for i := range r.rows {
 		events = append(events, event{kind: kindPart, rule: -1, row: int32(i), who: -1, detail: -1, effect: allowedEffect(!r.rows[i].refused)}) //nolint:gosec // at most MaxParts
 	}
 	slices.SortStableFunc(events, compareEvents)
 	events = slices.Compact(events)
-	entries := make([]Entry, 0, len(events))
 	for i := 0; i < len(events); {
-		e := events[i]
-		var labels strings.Builder
-		for ; i < len(events) && sameButPart(events[i], e); i++ {
-			if events[i].row >= 0 {
-				if labels.Len() > 0 {
-					labels.WriteByte(' ')
-				}
-				labels.WriteString("p" + strconv.Itoa(int(events[i].row)+1))
-			}
+		next := i + 1
+		for next < len(events) && sameButPart(events[next], events[i]) {
+			next++
 		}
-		entries = append(entries, r.entry(e, labels.String()))
+		yield(r, events[i:next])
+		i = next
 	}
-	return entries
 }
 
-func (r *rawTrace) entry(e event, labels string) Entry {
-	entry := Entry{Kind: entryKinds[e.kind], Part: labels, Effect: e.effect.String()}
+func (r *rawTrace) entry(same []event) Entry {
+	e := same[0]
+	entry := Entry{Kind: entryKinds[e.kind], Part: labels(same), Effect: e.effect.String(), Detail: r.detail(e)}
 	if e.rule >= 0 {
 		info := &r.rules[e.rule]
 		entry.Rule, entry.File, entry.Line = info.name, info.file, info.line
@@ -228,17 +208,22 @@ func (r *rawTrace) entry(e event, labels string) Entry {
 	if e.who >= 0 {
 		entry.Principal = r.parties[e.who]
 	}
-	if e.detail >= 0 {
-		entry.Detail = r.details[e.detail]
-	}
-	switch e.kind {
-	case kindPart:
-		entry.Detail = r.describe(&r.rows[e.row])
-	case kindTTL:
-		entry.Detail = max(0, r.ttl.Truncate(time.Second)).String()
-	default:
-	}
 	return entry
+}
+
+// labels of the parts that events are about: "p1 p4".
+func labels(same []event) string {
+	var b strings.Builder
+	for _, e := range same {
+		if e.row < 0 {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString("p" + strconv.Itoa(int(e.row)+1))
+	}
+	return b.String()
 }
 
 // describe is a part in words: its pattern, without what, its tags.
