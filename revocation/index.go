@@ -42,7 +42,8 @@ type Index struct {
 	core     atomic.Pointer[core]
 
 	mu     sync.Mutex    // held by writers
-	lifted map[uuid]Lift // by rule
+	lifted map[uuid]Lift // guarded by mu: by rule
+	swept  time.Time     // guarded by mu: what had expired by then does not come back
 }
 
 // Hit says which rule revoked a token.
@@ -145,6 +146,9 @@ func (x *Index) applyRule(r *Rule) error {
 	if lift, ok := x.lifted[id]; ok {
 		lift.ExpiresAt = outlive(lift.ExpiresAt, r)
 		x.lifted[id] = lift
+		return nil
+	}
+	if !r.ExpiresAt.IsZero() && !r.ExpiresAt.After(x.swept) {
 		return nil
 	}
 	at := x.number(r.Entries)
@@ -340,11 +344,15 @@ func (x *Index) rules(k *core, refs []ref) []Rule {
 }
 
 // Sweep drops what has expired by now: rules, lifts, and lineages in which no live
-// token can have been minted. Pass a time that lies behind every clock that has a
+// token can have been minted. From then on Apply and Merge leave out what had expired
+// by then: an old log, or a reader that missed the lift, does not bring it back. Pass a time that lies behind every clock that has a
 // say: what is dropped too early is a revocation lost.
 func (x *Index) Sweep(now time.Time) (dropped int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if now.After(x.swept) {
+		x.swept = now
+	}
 	k := x.core.Load()
 	for _, r := range k.expired(now.UnixMilli()) {
 		k.kill(r)

@@ -230,23 +230,25 @@ func (p *places) enter(others *arena[further], at place) {
 	p.more.Store(ref)
 }
 
-// entries lists the places as positions, the oldest lineage first.
+// entries lists the places as positions, the lineage that was met first first; with
+// too many, the last.
 func (p *places) entries(others *arena[further], l *lines) []token.Rev {
 	line := p.line.Load()
 	if l == nil || line == 0 || line == dead {
 		return nil
 	}
-	var out []token.Rev
-	for ref := p.more.Load(); ref != 0; {
-		f := others.at(ref)
-		out = MergeEntries(out, token.Rev{Lineage: l.info(f.line).ID, Seq: f.seq})
-		ref = f.next
+	at := p.list(others)
+	if len(at) == 1 {
+		return []token.Rev{{Lineage: l.info(at[0].line).ID, Seq: at[0].seq}}
 	}
-	out = MergeEntries(out, token.Rev{Lineage: l.info(line).ID, Seq: p.seq.Load()})
-	if len(out) > 1 {
-		slices.SortStableFunc(out, func(a, b token.Rev) int {
-			return cmp.Compare(l.number[a.Lineage], l.number[b.Lineage])
-		})
+	slices.SortFunc(at, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.seq, b.seq))
+	})
+	at = slices.CompactFunc(at, func(a, b place) bool { return a.line == b.line })
+	at = at[max(0, len(at)-MaxEntries):]
+	out := make([]token.Rev, len(at))
+	for i, p := range at {
+		out[i] = token.Rev{Lineage: l.info(p.line).ID, Seq: p.seq}
 	}
 	return out
 }

@@ -150,6 +150,15 @@ func (j *Journal) resume(after token.Rev) ([]Frame, bool) {
 	if !ok && after != j.cur.stampable() {
 		return nil, false
 	}
+	reached := after
+	for i := range events {
+		if at := events[i].Position; !at.IsZero() {
+			reached = at
+		}
+	}
+	if !j.cfg.Index.Covers(reached, j.cfg.Index.Position()) {
+		return nil, false // the index has been further, in a log that is lost
+	}
 	local := j.pending.events(j.cfg.Index, all, false)
 	out := make([]Frame, 0, len(local)+len(events))
 	for _, e := range slices.Concat(local, events) {

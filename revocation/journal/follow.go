@@ -154,7 +154,7 @@ func (j *Journal) take(records []store.Record) error {
 	}
 	j.cur = cur
 	for i := range events {
-		j.pending.remove(keyOf(&events[i]))
+		j.settle(&events[i])
 	}
 	if j.scan != nil {
 		if err := j.scan.held.Apply(events...); err != nil {
@@ -166,6 +166,23 @@ func (j *Journal) take(records []store.Record) error {
 	}
 	j.keep(news)
 	return nil
+}
+
+// settle takes what the log holds now off the pending list. A rule stays on it while
+// the record lacks a place that is known here: a token of that place's lineage could
+// not be proven good once this log is the only one.
+func (j *Journal) settle(e *revocation.Event) {
+	k := keyOf(e)
+	if !j.pending.has(k) {
+		return
+	}
+	if e.Rule != nil {
+		r, ok := j.cfg.Index.Rule(e.Rule.ID)
+		if ok && len(r.Entries) < revocation.MaxEntries && !within(r.Entries, e.Rule.Entries) {
+			return
+		}
+	}
+	j.pending.remove(k)
 }
 
 // news picks what the index does not know yet, and the last event with a position:

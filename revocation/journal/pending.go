@@ -40,6 +40,8 @@ func (p *pending) init() {
 
 func (p *pending) len() int { return len(p.set) }
 
+func (p *pending) has(k key) bool { return p.set[k] }
+
 func (p *pending) add(k key) {
 	if !p.set[k] {
 		p.set[k] = true

@@ -37,6 +37,7 @@ func (j *Journal) recover() error {
 		}
 		j.lock = lock
 	}
+	j.cfg.Index.Sweep(j.cfg.Now().Add(-j.cfg.Skew)) // before, so that nothing expired comes in
 	file, err := openFrames(j.cfg.FS, j.cfg.Dir, func(payload []byte) error {
 		return eachRecord(payload, j.replay)
 	})
@@ -98,7 +99,7 @@ func (j *Journal) replay(kind byte, body []byte) error {
 	if local {
 		j.pending.add(keyOf(&e))
 	} else {
-		j.pending.remove(keyOf(&e))
+		j.settle(&e)
 	}
 	return nil
 }
