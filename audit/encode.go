@@ -201,8 +201,21 @@ func (e *encoder) other(v any) {
 	e.raw(data)
 }
 
+// appender is a json.Marshaler that needs no buffer of its own, as *policy.Trace is. What it
+// appends is on one line.
+type appender interface{ AppendJSON(dst []byte) []byte }
+
 func (e *encoder) trace(t json.Marshaler) {
 	if t == nil {
+		return
+	}
+	if t, ok := t.(appender); ok {
+		e.name("trace")
+		start := len(e.buf)
+		e.buf = t.AppendJSON(e.buf)
+		if textHoldsSecret(e.buf[start:]) {
+			e.buf = appendString(e.buf[:start], redacted)
+		}
 		return
 	}
 	data, err := t.MarshalJSON()
@@ -216,7 +229,7 @@ func (e *encoder) trace(t json.Marshaler) {
 
 // raw appends JSON that another package made: on one line, and without secrets.
 func (e *encoder) raw(data []byte) {
-	if holdsSecret(data) {
+	if textHoldsSecret(data) {
 		e.buf = appendString(e.buf, redacted)
 		return
 	}
@@ -241,16 +254,28 @@ func (e *encoder) fail(message string) {
 // holdsSecret reports whether a value looks as if it held a compact JWS or JWE, a
 // private key in PEM, or one as JWK. Callers never put one here; if one slips into
 // a claim or a message all the same, it must not stay on disk.
-func holdsSecret[T string | []byte](value T) bool {
-	const least = 24 // the shortest of these
-	if len(value) < least {
+func holdsSecret(s string) bool {
+	if len(s) < leastSecret {
 		return false
 	}
-	s := string(value) // does not escape: no copy for a string, one for a trace
 	if i := strings.Index(s, "eyJ"); i >= 0 && strings.IndexByte(s[i:], '.') > 0 {
 		return true
 	}
 	return strings.Contains(s, "PRIVATE KEY-----") || strings.Contains(s, `"d":"`) || strings.Contains(s, `"d": "`)
+}
+
+// leastSecret is the length of the shortest of these.
+const leastSecret = 24
+
+// textHoldsSecret is holdsSecret for encoded text, without a copy of it.
+func textHoldsSecret(b []byte) bool {
+	if len(b) < leastSecret {
+		return false
+	}
+	if i := bytes.Index(b, []byte("eyJ")); i >= 0 && bytes.IndexByte(b[i:], '.') > 0 {
+		return true
+	}
+	return bytes.Contains(b, []byte("PRIVATE KEY-----")) || bytes.Contains(b, []byte(`"d":"`)) || bytes.Contains(b, []byte(`"d": "`))
 }
 
 const hexDigits = "0123456789abcdef"
