@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/writbroker/writ/audit"
@@ -109,7 +110,7 @@ func New(cfg Config) (*Broker, error) {
 		reserved: map[string]bool{},
 	}
 	for _, a := range append(ReservedAudiences(), cfg.Reserved...) {
-		b.reserved[a] = true
+		b.reserved[strings.TrimRight(strings.ToLower(a), "/")] = true
 	}
 	return b, nil
 }
@@ -175,10 +176,12 @@ const (
 )
 
 // ReservedAudiences are the audiences that clouds trust: a token of ours with one of them
-// would be a cloud credential under no session policy, so /token refuses them.
+// would be a cloud credential under no session policy, so /token refuses them, in any case and
+// for any region or identity pool.
 func ReservedAudiences() []string {
 	return []string{
 		"sts.amazonaws.com",
+		"sts.amazonaws.com.cn",
 		"https://sts.amazonaws.com",
 		"https://iam.googleapis.com",
 		"api://AzureADTokenExchange",

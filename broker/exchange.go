@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
+	"github.com/writbroker/writ/audit"
 	"github.com/writbroker/writ/identity"
 	"github.com/writbroker/writ/mint"
 	"github.com/writbroker/writ/policy"
@@ -28,13 +28,9 @@ func (b *Broker) Exchange(ctx context.Context, req ExchangeRequest) (*Issued, er
 	if err != nil {
 		return nil, err
 	}
-	if wait := b.failures.peek(ipText(req.Caller.IP), v.now); wait > 0 {
-		return nil, &RateLimitError{RetryAfter: wait}
-	}
 	p, err := b.authenticate(ctx, &req, v)
 	if err != nil {
-		b.unauthenticated(&req, v, err)
-		return nil, err
+		return nil, b.unauthenticated(&req, v, err)
 	}
 	if wait := b.agents.take(p.agent().ID, v.now); wait > 0 {
 		return nil, &RateLimitError{RetryAfter: wait}
@@ -47,15 +43,19 @@ func (b *Broker) Exchange(ctx context.Context, req ExchangeRequest) (*Issued, er
 	return issued, nil
 }
 
-// unauthenticated counts a caller that proved nothing. It is not written durably, so that
-// strangers cannot fill the disk.
-func (b *Broker) unauthenticated(req *ExchangeRequest, v view, err error) {
+// unauthenticated counts a caller that proved nothing, and gives back what it is told. It is
+// not written durably, so that strangers cannot fill the disk. Who fails too often learns no
+// more than that; whoever shares the address and proves itself is not held up.
+func (b *Broker) unauthenticated(req *ExchangeRequest, v view, err error) error {
 	if errors.Is(err, ErrUnavailable) {
-		return
+		return err
 	}
 	ip := ipText(req.Caller.IP)
-	b.failures.take(ip, v.now)
-	b.cfg.Audit.Unauthenticated("exchange", errorCode(err), ip)
+	b.cfg.Audit.Unauthenticated(audit.KindExchange, errorCode(err), ip)
+	if wait := b.failures.take(ip, v.now); wait > 0 {
+		return &RateLimitError{RetryAfter: wait}
+	}
+	return err
 }
 
 // exchange is one request whose parties are known.
@@ -74,10 +74,14 @@ func (x *exchange) run(ctx context.Context) (*Issued, error) {
 	if err := x.quarantined(x.parties); err != nil {
 		return nil, err
 	}
-	if err := x.targets(); err != nil {
+	if err := x.reservedTargets(); err != nil {
 		return nil, err
 	}
-	x.decision = x.bundle.Authorize(x.policyRequest())
+	question, err := x.policyRequest()
+	if err != nil {
+		return nil, err
+	}
+	x.decision = x.bundle.Authorize(question)
 	if err := x.allowed(); err != nil {
 		return nil, err
 	}
@@ -102,22 +106,15 @@ func (x *exchange) run(ctx context.Context) (*Issued, error) {
 	}
 	return &Issued{
 		Token: raw, TokenType: typ, Scope: claims.Scope.String(), DecisionID: x.id,
-		ExpiresIn: time.Unix(claims.Expiry, 0).Sub(x.now).Truncate(time.Second),
+		ExpiresIn: time.Duration(claims.Expiry-claims.IssuedAt) * time.Second,
 		Bound:     claims.Confirmation != nil,
 	}, nil
 }
 
-// targets refuses the audiences that clouds trust; whether the others exist is for policy.
-func (x *exchange) targets() error {
-	if x.parent != nil && x.parent.Task != "" && x.req.Task != "" && x.req.Task != x.parent.Task {
-		return requestError("task differs from that of the subject token")
-	}
-	for _, a := range x.req.Audiences {
-		if x.isReserved(a) {
-			return fmt.Errorf("%w: %q is reserved", ErrTarget, a)
-		}
-	}
-	for _, a := range x.req.Resources {
+// reservedTargets refuses the audiences that clouds trust; whether the others exist is for
+// policy.
+func (x *exchange) reservedTargets() error {
+	for _, a := range x.req.targets() {
 		if x.isReserved(a) {
 			return fmt.Errorf("%w: %q is reserved", ErrTarget, a)
 		}
@@ -125,35 +122,38 @@ func (x *exchange) targets() error {
 	return nil
 }
 
-// isReserved reports whether a is an audience that a cloud trusts. Google's names each
-// identity pool, so the whole name space is reserved.
+// isReserved reports whether a is an audience that a cloud trusts.
 func (b *Broker) isReserved(a string) bool {
-	return b.reserved[strings.TrimSuffix(a, "/")] ||
-		strings.HasPrefix(a, "//iam.googleapis.com/") || strings.HasPrefix(a, "https://iam.googleapis.com/")
+	a = strings.TrimRight(strings.ToLower(a), "/")
+	return b.reserved[a] || isCloud(a)
 }
 
-func (x *exchange) policyRequest() policy.Request {
+// isCloud knows the names that clouds give by pattern: a security token service for each
+// region, an audience for each identity pool.
+func isCloud(lower string) bool {
+	_, host, ok := strings.Cut(lower, "//")
+	if !ok {
+		host = lower
+	}
+	host, _, _ = strings.Cut(host, "/")
+	return host == "iam.googleapis.com" || strings.HasPrefix(host, "sts.") &&
+		(strings.HasSuffix(host, ".amazonaws.com") || strings.HasSuffix(host, ".amazonaws.com.cn"))
+}
+
+func (x *exchange) policyRequest() (policy.Request, error) {
 	r := policy.Request{
 		ID: x.id, Subject: x.subject, Actors: x.actors, Scopes: x.asked,
-		Task: x.task(), TTL: x.req.RequestedTTL, Time: x.now, SourceIP: x.req.Caller.IP,
+		TTL: x.req.RequestedTTL, Time: x.now, SourceIP: x.req.Caller.IP,
 	}
-	r.Audiences = append(append(r.Audiences, x.req.Audiences...), x.req.Resources...)
-	if x.parent != nil {
-		r.Parent = &policy.Parent{
-			Scopes: x.parent.Scope, Remaining: x.remaining(x.now),
-			Roles: x.parent.Roles, Depth: x.parent.Actor.Depth(),
-		}
+	r.Audiences = x.req.targets()
+	var err error
+	if r.Task, err = x.task(x.req.Task); err != nil {
+		return r, err
 	}
-	return r
-}
-
-// task is the task of the token: the parent's cannot be changed, since a rule on the
-// parent's task has to hit every descendant.
-func (x *exchange) task() string {
-	if x.parent != nil && x.parent.Task != "" {
-		return x.parent.Task
+	if r.Parent, err = x.limits(x.now); err != nil {
+		return r, &ScopeError{DecisionID: x.id, Detail: "subject and actor token together hold too many scopes; use narrower tokens"}
 	}
-	return x.req.Task
+	return r, nil
 }
 
 // allowed turns a decision into the error that its caller may see.
@@ -187,10 +187,11 @@ func (x *exchange) decisionError(sentinel error, detail string) error {
 	return &DecisionError{Sentinel: sentinel, DecisionID: x.id, Detail: detail}
 }
 
-// personal holds a person's token without an agent to administration: an agent that holds
-// a person's token cannot shed its own limits by leaving itself out of the request.
+// personal holds a person's token without an agent to administration, whichever grant it
+// comes in: an agent that holds a person's token cannot shed its own limits by leaving itself
+// out of the request.
 func (x *exchange) personal() error {
-	if x.subject.Kind != identity.KindUser || len(x.actors) > 0 || x.req.ClientCredentials {
+	if x.subject.Kind != identity.KindUser || len(x.actors) > 0 {
 		return nil
 	}
 	if src, ok := x.cfg.Identity.SourceOf(x.subject.ID); ok && src.SelfExchange {
@@ -211,21 +212,20 @@ func (x *exchange) personal() error {
 func (x *exchange) token(ctx context.Context) (string, *token.Claims, string, error) {
 	in := mint.Input{
 		Signer: x.ring.Active(), Rev: x.rev, IssuedAt: x.now,
-		ClientID: x.agent().ID, Attributes: x.carried(),
+		ClientID: x.agent().ID, Ancestors: x.ancestors(), Attributes: x.carried(),
 	}
 	if in.Signer == nil {
 		return "", nil, "", &UnavailableError{RetryAfter: retryKeys, Detail: "no signing key is active"}
-	}
-	if x.parent != nil {
-		in.Ancestors = append([]token.Ancestor{{ID: x.parent.ID, KeyID: x.parentKey}}, x.parent.Ancestors...)
 	}
 	if x.thumbprint != "" {
 		in.Confirmation = &token.Confirmation{X5tS256: x.thumbprint}
 	}
 	raw, claims, err := x.cfg.Minter.JWT(ctx, x.decision.Grant, in)
 	switch {
-	case errors.Is(err, mint.ErrTooLarge), errors.Is(err, token.ErrTooLarge):
+	case errors.Is(err, mint.ErrTooLarge):
 		return "", nil, "", &ScopeError{DecisionID: x.id, Detail: "the token would be too large; ask for fewer scopes"}
+	case errors.Is(err, token.ErrTooLarge), errors.Is(err, token.ErrClaim):
+		return "", nil, "", x.decisionError(ErrSubjectToken, "what the policy reads of its principals does not fit into a token")
 	case err != nil:
 		return "", nil, "", &UnavailableError{RetryAfter: retryKeys, Detail: "signing failed; try again", Cause: err}
 	}
@@ -248,80 +248,4 @@ func (x *exchange) carried() token.Attributes {
 		carry(&x.actors[i])
 	}
 	return out
-}
-
-// parseRequest checks what can be checked without knowing anybody: the parameters' shape
-// and how they go together (RFC 8693 section 2.1).
-func parseRequest(req *ExchangeRequest) ([]scopes.Scope, error) {
-	if err := checkParameters(req); err != nil {
-		return nil, err
-	}
-	for _, r := range req.Resources {
-		u, err := url.Parse(r)
-		if err != nil || !u.IsAbs() || u.Fragment != "" || strings.Contains(r, "#") {
-			return nil, fmt.Errorf("%w: resource must be an absolute URI without fragment", ErrTarget)
-		}
-	}
-	if len(req.Task) > maxTask {
-		return nil, requestError("task is longer than %d bytes", maxTask)
-	}
-	if strings.ContainsFunc(req.Task, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-		return nil, requestError("task contains control characters")
-	}
-	return parseScopes(req.Scope)
-}
-
-const maxTask = 128
-
-func checkParameters(req *ExchangeRequest) error {
-	switch req.RequestedTokenType {
-	case "", TokenTypeAccessToken, TokenTypeJWT:
-	default:
-		return fmt.Errorf("%w: requested_token_type must be %s or %s", ErrTokenType, TokenTypeAccessToken, TokenTypeJWT)
-	}
-	if req.RequestedTTL < 0 {
-		return requestError("requested_ttl must be a positive number of seconds")
-	}
-	if req.ClientCredentials {
-		if req.SubjectToken != "" || req.ActorToken != "" {
-			return requestError("subject_token and actor_token do not go with client_credentials")
-		}
-		return nil
-	}
-	switch {
-	case req.SubjectToken == "":
-		return requestError("subject_token is missing")
-	case req.SubjectTokenType == "":
-		return requestError("subject_token_type is missing")
-	case req.ActorToken != "" && req.ActorTokenType == "":
-		return requestError("actor_token_type is missing")
-	case req.ActorToken == "" && req.ActorTokenType != "":
-		return requestError("actor_token_type must not be sent without actor_token")
-	case !acceptedType(req.SubjectTokenType):
-		return fmt.Errorf("%w: subject_token_type must be a JWT, access_token or id_token type", ErrTokenType)
-	case req.ActorToken != "" && !acceptedType(req.ActorTokenType):
-		return fmt.Errorf("%w: actor_token_type must be a JWT, access_token or id_token type", ErrTokenType)
-	}
-	return nil
-}
-
-func acceptedType(t string) bool {
-	return t == TokenTypeJWT || t == TokenTypeAccessToken || t == TokenTypeIDToken
-}
-
-// parseScopes reads the scope parameter; each scope is checked on its own so that the error
-// can name it.
-func parseScopes(text string) ([]scopes.Scope, error) {
-	var out []scopes.Scope
-	for part := range strings.FieldsSeq(text) {
-		s, err := scopes.Parse(part)
-		if err != nil {
-			return nil, &ScopeError{Detail: err.Error()}
-		}
-		out = append(out, s)
-	}
-	if len(out) > scopes.MaxSetScopes {
-		return nil, &ScopeError{Detail: fmt.Sprintf("%d scopes were requested, the limit is %d", len(out), scopes.MaxSetScopes)}
-	}
-	return out, nil
 }

@@ -4,22 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/writbroker/writ/audit"
 	"github.com/writbroker/writ/keys"
 	"github.com/writbroker/writ/revocation"
 )
 
-// RotateOrder asks for a rotation of the signing key.
+// RotateOrder asks for a rotation of the signing key: the published next key is activated at
+// once.
 type RotateOrder struct {
-	// Now activates the published next key at once instead of when the plan says.
-	Now bool
 	// Revoke is the kid of a key that leaked: it leaves the JWKS, and its tokens and their
 	// descendants are refused for good. Empty: a planned rotation, which no token notices.
 	Revoke string
 	Reason string
-	Wait   time.Duration
 }
 
 // RotateKeys rotates. The rule on a revoked key is in force before the ring changes, so
@@ -31,7 +28,7 @@ func (b *Broker) RotateKeys(ctx context.Context, op *Operator, order RotateOrder
 			return nil, err
 		}
 		r, err := b.Revoke(ctx, op, RevokeOrder{
-			Selector: revocation.SelectKey, Value: order.Revoke, Reason: order.Reason, Apply: true, Wait: order.Wait,
+			Selector: revocation.SelectKey, Value: order.Revoke, Reason: order.Reason, Apply: true,
 		})
 		if err != nil {
 			return nil, err
@@ -39,9 +36,9 @@ func (b *Broker) RotateKeys(ctx context.Context, op *Operator, order RotateOrder
 		out = r
 	}
 	if _, err := b.cfg.Keys.RotateNow(ctx, order.Revoke); err != nil {
-		return out, rotationError(err)
+		return out, rotationError(err, out != nil)
 	}
-	_, err := b.cfg.Audit.Append(ctx, audit.Event{
+	_, err := b.cfg.Audit.Append(context.WithoutCancel(ctx), audit.Event{
 		Time: b.cfg.Now(), Kind: audit.KindKeys, Outcome: audit.Allow, Subject: op.ID, ClientID: op.Agent, RemoteIP: op.IP,
 		Detail: map[string]string{"revoked": order.Revoke, "reason": order.Reason, "operator_token": op.TokenID},
 	})
@@ -51,8 +48,14 @@ func (b *Broker) RotateKeys(ctx context.Context, op *Operator, order RotateOrder
 	return out, nil
 }
 
-// rotationError tells what the caller can do something about from what it cannot.
-func rotationError(err error) error {
+// rotationError tells what the caller can do something about from what it cannot. A rule on the
+// key that is in force by now stays so: nothing is minted until another key signs.
+func rotationError(err error, revoked bool) error {
+	if revoked {
+		return &UnavailableError{
+			RetryAfter: retryKeys, Detail: "the key is revoked, but no other key could take over yet; rotate again", Cause: err,
+		}
+	}
 	switch {
 	case errors.Is(err, keys.ErrUnknownKey):
 		return fmt.Errorf("%w: no such key in the ring; writ keys list shows them", ErrNotFound)

@@ -52,25 +52,6 @@ func (l *limiter) take(key string, now time.Time) time.Duration {
 	return wait
 }
 
-// peek says how long until key's bucket has a token, without using one.
-func (l *limiter) peek(key string, now time.Time) time.Duration {
-	if l == nil {
-		return 0
-	}
-	s := l.shard(key)
-	s.mu.Lock()
-	b, ok := s.buckets[key]
-	s.mu.Unlock()
-	if !ok {
-		return 0
-	}
-	missing := 1 - b.TokensAt(now)
-	if missing <= 0 {
-		return 0
-	}
-	return time.Duration(missing / float64(l.rate) * float64(time.Second))
-}
-
 func (l *limiter) shard(key string) *limiterShard {
 	return &l.shards[maphash.String(l.seed, key)%limiterShards]
 }

@@ -100,11 +100,11 @@ func (o *Operator) Allows(action, resource string) bool {
 }
 
 func (b *Broker) byToken(cred Credentials, v view) (*Operator, error) {
-	c, _, err := b.ownToken(cred.Bearer, v, ErrUnauthorized)
+	c, err := b.ownToken(cred.Bearer, v, ErrUnauthorized)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.forBroker(c, v); err != nil {
+	if err := b.forBroker(c.Claims, v); err != nil {
 		return nil, err
 	}
 	if c.Confirmation != nil {
@@ -138,7 +138,7 @@ func (b *Broker) forBroker(c *token.Claims, v view) error {
 // byPolicy gives a proven workload those of the wanted scopes that policy allows it.
 func (b *Broker) byPolicy(p *identity.Principal, cred Credentials, wanted []scopes.Scope, v view) (*Operator, error) {
 	if p.Actor != nil || p.MayAct != nil {
-		return nil, fmt.Errorf("%w: the proof carries act or may_act", ErrUnauthorized)
+		return nil, fmt.Errorf("%w: it carries act or may_act", ErrClient)
 	}
 	if _, hit := b.cfg.Index.Quarantined(p.ID); hit {
 		return nil, fmt.Errorf("%w: its principal is quarantined", ErrUnauthorized)

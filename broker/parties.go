@@ -1,13 +1,12 @@
 package broker
 
 import (
-	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/writbroker/writ/identity"
-	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/policy"
 	"github.com/writbroker/writ/token"
 )
 
@@ -17,12 +16,21 @@ type parties struct {
 	// actors is the act chain of the token to be minted, outermost (current) first; empty
 	// when the subject acts for itself.
 	actors []identity.Principal
-	// parent is the broker token that was presented as subject token, and the key that
-	// signed it; nil for a workload's or person's own token.
-	parent    *token.Claims
-	parentKey string
+	// parent is the broker token that was presented as subject token; nil for a workload's or
+	// person's own token.
+	parent *ownProof
+	// own are the tokens of ours that the request stands on: the parent, and the actor's own.
+	// What is minted descends from each of them and exceeds none: a token that a resource server
+	// has seen is worth no more here than there, in whichever parameter it comes.
+	own []*ownProof
 	// thumbprint is that of the client's verified certificate, or empty.
 	thumbprint string
+}
+
+// ownProof is a verified token of ours, and the key that signed it.
+type ownProof struct {
+	*token.Claims
+	kid string
 }
 
 // agent is who will use the token: the outermost actor, or the subject itself.
@@ -41,173 +49,6 @@ func (p *parties) ids() []string {
 		out = append(out, p.actors[i].ID)
 	}
 	return out
-}
-
-// authenticate verifies every proof of the request and binds the parties together. The
-// binding follows what the tokens say (act, may_act, cnf), never what the request left out.
-func (b *Broker) authenticate(ctx context.Context, req *ExchangeRequest, v view) (*parties, error) {
-	client, err := b.client(ctx, req, v)
-	if err != nil {
-		return nil, err
-	}
-	if req.ClientCredentials {
-		if client == nil {
-			return nil, fmt.Errorf("%w: send client_assertion, or a client certificate", ErrClient)
-		}
-		p := &parties{subject: *client, thumbprint: client.Thumbprint}
-		return p, b.bind(p, nil, client.Actor, client.MayAct)
-	}
-	p, act, mayAct, err := b.subjectToken(ctx, req.SubjectToken, req.SubjectTokenType, v)
-	if err != nil {
-		return nil, err
-	}
-	if client != nil {
-		p.thumbprint = client.Thumbprint
-	}
-	if err := b.confirm(p); err != nil {
-		return nil, err
-	}
-	actor, err := b.actor(ctx, req, client, v)
-	if err != nil {
-		return nil, err
-	}
-	return p, b.bind(p, actor, act, mayAct)
-}
-
-// client authenticates the client itself: by certificate, by assertion, or by both if they
-// name the same principal. Nil means that the request carries neither.
-func (b *Broker) client(ctx context.Context, req *ExchangeRequest, v view) (*identity.Principal, error) {
-	var byCert, byJWT *identity.Principal
-	if len(req.Caller.Certificates) > 0 && b.takesCertificates() {
-		p, err := b.cfg.Identity.AuthenticateX509(req.Caller.Certificates, v.now)
-		if err != nil {
-			return nil, proofError(ErrClient, "client certificate", err)
-		}
-		byCert = p
-	}
-	if req.ClientAssertion != "" {
-		p, err := b.foreign(ctx, req.ClientAssertion, ErrClient, "client assertion", v)
-		if err != nil {
-			return nil, err
-		}
-		byJWT = p
-	}
-	switch {
-	case byCert == nil:
-		return byJWT, nil
-	case byJWT == nil:
-		return byCert, b.refusesForeign(byCert, ErrClient)
-	case byCert.ID != byJWT.ID:
-		return nil, fmt.Errorf("%w: certificate and client assertion name different principals", ErrClient)
-	}
-	both := *byJWT
-	both.Thumbprint = byCert.Thumbprint
-	return &both, nil
-}
-
-func (b *Broker) takesCertificates() bool {
-	for _, s := range b.cfg.Identity.Sources() {
-		if s.X509 != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// subject verifies the subject token: a broker token of ours, or a token of a configured
-// identity source. It also returns the act and may_act that the token carries.
-func (b *Broker) subjectToken(ctx context.Context, raw, typ string, v view) (*parties, *token.Actor, *token.Actor, error) {
-	if b.isOurs(raw, v) {
-		if typ == TokenTypeIDToken {
-			return nil, nil, nil, fmt.Errorf("%w: it is an access token, not an id_token", ErrSubjectToken)
-		}
-		c, kid, err := b.ownToken(raw, v, ErrSubjectToken)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		subject, err := b.known(c.Subject, c.Attributes, ErrSubjectToken)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		return &parties{subject: subject, parent: c, parentKey: kid}, c.Actor, c.MayAct, nil
-	}
-	p, err := b.foreign(ctx, raw, ErrSubjectToken, "subject token", v)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	return &parties{subject: *p}, p.Actor, p.MayAct, nil
-}
-
-// actor verifies who acts: the actor token, or the authenticated client. A token that
-// itself says act is somebody acting for another, and is nobody's own proof.
-func (b *Broker) actor(ctx context.Context, req *ExchangeRequest, client *identity.Principal, v view) (*identity.Principal, error) {
-	if req.ActorToken == "" {
-		if client != nil && (client.Actor != nil || client.MayAct != nil) {
-			return nil, fmt.Errorf("%w: it carries act or may_act", ErrClient)
-		}
-		return client, nil
-	}
-	actor, err := b.actorToken(ctx, req, v)
-	if err != nil {
-		return nil, err
-	}
-	if client != nil && client.ID != actor.ID {
-		return nil, fmt.Errorf("%w: the authenticated client is another principal", ErrActorToken)
-	}
-	return actor, nil
-}
-
-func (b *Broker) actorToken(ctx context.Context, req *ExchangeRequest, v view) (*identity.Principal, error) {
-	if !b.isOurs(req.ActorToken, v) {
-		p, err := b.foreign(ctx, req.ActorToken, ErrActorToken, "actor token", v)
-		if err != nil {
-			return nil, err
-		}
-		if p.Actor != nil || p.MayAct != nil {
-			return nil, fmt.Errorf("%w: it carries act or may_act; send the actor's own token", ErrActorToken)
-		}
-		return p, nil
-	}
-	c, _, err := b.ownToken(req.ActorToken, v, ErrActorToken)
-	if err != nil {
-		return nil, err
-	}
-	if c.Actor != nil || c.MayAct != nil || c.ClientID != c.Subject {
-		return nil, fmt.Errorf("%w: it is a delegated token; send the actor's own token", ErrActorToken)
-	}
-	if c.Confirmation != nil && !confirmed(c.Confirmation, thumbprintOf(req, b, v)) {
-		return nil, fmt.Errorf("%w: it is bound to a key that was not presented", ErrActorToken)
-	}
-	p, err := b.known(c.Subject, c.Attributes, ErrActorToken)
-	return &p, err
-}
-
-// thumbprintOf gives the thumbprint of the client's certificate if it verifies.
-func thumbprintOf(req *ExchangeRequest, b *Broker, v view) string {
-	if len(req.Caller.Certificates) == 0 || !b.takesCertificates() {
-		return ""
-	}
-	p, err := b.cfg.Identity.AuthenticateX509(req.Caller.Certificates, v.now)
-	if err != nil {
-		return ""
-	}
-	return p.Thumbprint
-}
-
-// confirm holds a certificate-bound subject token to the certificate. A binding that this
-// broker cannot check is a refusal.
-func (b *Broker) confirm(p *parties) error {
-	if p.parent == nil || p.parent.Confirmation == nil {
-		return nil
-	}
-	if !confirmed(p.parent.Confirmation, p.thumbprint) {
-		return fmt.Errorf("%w: it is bound to a key that was not presented", ErrSubjectToken)
-	}
-	return nil
-}
-
-func confirmed(c *token.Confirmation, thumbprint string) bool {
-	return c.JKT == "" && c.X5tS256 != "" && c.X5tS256 == thumbprint
 }
 
 // bind makes the act chain of the new token. An act in the subject token is kept whichever
@@ -236,11 +77,25 @@ func (b *Broker) bind(p *parties, actor *identity.Principal, act, mayAct *token.
 		return fmt.Errorf("%w: the act chain would be %d agents long, the limit is %d",
 			ErrSubjectToken, len(p.actors), b.cfg.Limits.MaxDepth)
 	}
-	if p.parent != nil && len(p.parent.Ancestors)+1 > b.cfg.Limits.MaxAncestors {
+	if len(p.ancestors()) > b.cfg.Limits.MaxAncestors {
 		return fmt.Errorf("%w: it descends from too many tokens, the limit is %d",
 			ErrSubjectToken, b.cfg.Limits.MaxAncestors)
 	}
 	return nil
+}
+
+// ancestors are the tokens that what is minted descends from, each with the key that signed
+// it: a rule on any of them hits it.
+func (p *parties) ancestors() []token.Ancestor {
+	var out []token.Ancestor
+	for _, o := range p.own {
+		for _, a := range append([]token.Ancestor{{ID: o.ID, KeyID: o.kid}}, o.Ancestors...) {
+			if !slices.Contains(out, a) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
 }
 
 // refresh replaces the acting principal, known from a broker token by its id alone, by the
@@ -271,87 +126,6 @@ func (b *Broker) known(id string, attributes token.Attributes, sentinel error) (
 	return p, nil
 }
 
-// foreign verifies a token of an identity source, and refuses one that a rule hits.
-func (b *Broker) foreign(ctx context.Context, raw string, sentinel error, what string, v view) (*identity.Principal, error) {
-	p, err := b.cfg.Identity.Authenticate(ctx, raw, v.now)
-	if err != nil {
-		return nil, proofError(sentinel, what, err)
-	}
-	return p, b.refusesForeign(p, sentinel)
-}
-
-func (b *Broker) refusesForeign(p *identity.Principal, sentinel error) error {
-	if _, hit := b.cfg.Index.RefusesForeign(revocation.ForeignToken{
-		Subject: p.ID, Actors: p.Actor.Chain(), IssuedAt: p.IssuedAt, TokenID: p.TokenID,
-	}); hit {
-		return fmt.Errorf("%w: it was issued before its principal was revoked", sentinel)
-	}
-	return nil
-}
-
-// isOurs routes a token by its unverified header: one whose kid is in our ring can only
-// be verified by that key, so a wrong guess fails closed.
-func (b *Broker) isOurs(raw string, v view) bool {
-	unverified, err := token.Parse(raw)
-	if err != nil {
-		return false
-	}
-	_, ok := v.ring.Public().Key(unverified.Header().KeyID)
-	return ok
-}
-
-// ownToken verifies a broker token, its revocation included.
-func (b *Broker) ownToken(raw string, v view, sentinel error) (*token.Claims, string, error) {
-	c, kid, err := b.verifyOwn(raw, v)
-	if err != nil {
-		return nil, "", fmt.Errorf("%w: %s", sentinel, publicReason(err))
-	}
-	if _, hit := b.cfg.Index.Revoked(c, kid); hit {
-		return nil, "", fmt.Errorf("%w: it is revoked", sentinel)
-	}
-	return c, kid, nil
-}
-
-// verifyOwn checks a broker token in the order algorithm, signature, claims. Its audience is
-// any: whom it was made for is for resource servers to check, and the broker issued it.
-func (b *Broker) verifyOwn(raw string, v view) (*token.Claims, string, error) {
-	unverified, err := token.Parse(raw)
-	if err != nil {
-		return nil, "", err
-	}
-	h := unverified.Header()
-	if err := token.CheckType(h, token.TypeAccessToken); err != nil {
-		return nil, "", err
-	}
-	key, ok := v.ring.Public().Key(h.KeyID)
-	if !ok {
-		return nil, "", errUnknownKey
-	}
-	payload, err := unverified.Verify(key)
-	if err != nil {
-		return nil, "", err
-	}
-	c, err := token.DecodeClaims(payload)
-	if err != nil {
-		return nil, "", err
-	}
-	return c, h.KeyID, c.Validate(token.Expect{
-		Issuer: b.cfg.Issuer, Audience: c.Audience, Now: v.now,
-		Leeway: b.cfg.Limits.Skew, MaxTTL: b.cfg.Limits.MaxTTL,
-	})
-}
-
-var errUnknownKey = errors.New("signed by an unknown key")
-
-// proofError wraps a failed proof for the caller: the sentinel, what it was, and why, in
-// words that hold nothing of the token. Keys that cannot be had are nobody's fault.
-func proofError(sentinel error, what string, err error) error {
-	if errors.Is(err, identity.ErrKeysUnavailable) {
-		return &UnavailableError{RetryAfter: retryKeys, Detail: "the issuer's keys are unavailable; try again", Cause: err}
-	}
-	return fmt.Errorf("%w: %s: %s", sentinel, what, publicReason(err))
-}
-
 // SourceName gives the name of the identity source of a principal, for people to read.
 func (b *Broker) SourceName(id string) string {
 	if src, ok := b.cfg.Identity.SourceOf(id); ok {
@@ -368,7 +142,43 @@ func (b *Broker) quarantined(p *parties) error {
 	return nil
 }
 
-// remaining is how long the parent token still lives.
-func (p *parties) remaining(now time.Time) time.Duration {
-	return time.Unix(p.parent.Expiry, 0).Sub(now)
+// limits is what the tokens of ours that the request stands on leave to the policy: what all of
+// them cover, for as long as all of them live. Nil where there is none.
+func (p *parties) limits(now time.Time) (*policy.Parent, error) {
+	if len(p.own) == 0 {
+		return nil, nil //nolint:nilnil // no limit is an answer
+	}
+	out := &policy.Parent{Scopes: p.own[0].Scope, Remaining: p.own[0].remaining(now), Roles: p.own[0].Roles}
+	for _, o := range p.own[1:] {
+		both, err := out.Scopes.Intersect(o.Scope)
+		if err != nil {
+			return nil, fmt.Errorf("intersecting the scopes of subject and actor token: %w", err)
+		}
+		out.Scopes, out.Remaining = both, min(out.Remaining, o.remaining(now))
+		out.Roles = slices.Concat(out.Roles, o.Roles)
+	}
+	if p.parent != nil {
+		out.Depth = p.parent.Actor.Depth()
+	}
+	return out, nil
+}
+
+// remaining is how long the token still lives.
+func (o *ownProof) remaining(now time.Time) time.Duration {
+	return time.Unix(o.Expiry, 0).Sub(now)
+}
+
+// task is the task of the token to be minted: that of a token of ours cannot be changed, since
+// a rule on it has to hit every descendant.
+func (p *parties) task(asked string) (string, error) {
+	for _, o := range p.own {
+		switch {
+		case o.Task == "" || o.Task == asked:
+		case asked == "":
+			asked = o.Task
+		default:
+			return "", requestError("task differs from that of the subject or actor token")
+		}
+	}
+	return asked, nil
 }

@@ -31,6 +31,7 @@ var reasons = []struct {
 	{errUnknownKey, "it is signed by an unknown key"},
 	{token.ErrTooLarge, "it is larger than 16 KiB"},
 	{token.ErrCritical, "its header lists critical extensions"},
+	{token.ErrEmbeddedKey, "its header carries or points to a key"},
 	{token.ErrAlgorithm, "its algorithm is not accepted"},
 	{token.ErrType, "its typ is not accepted"},
 	{token.ErrSignature, "its signature does not verify"},

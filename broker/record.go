@@ -30,18 +30,28 @@ func (x *exchange) record(ctx context.Context, c *token.Claims, kid string) erro
 // cannot be recorded is still a refusal, but then the caller is told to come back: the log
 // is what the owner of the policy reads.
 func (x *exchange) refuse(ctx context.Context, err error) error {
-	if errors.Is(err, ErrUnavailable) {
-		x.cfg.Logger.WarnContext(ctx, "exchange unavailable", "decision_id", x.id, "cause", errors.Unwrap(err))
-		return err
-	}
 	e := x.event(audit.KindRefusal, audit.Deny)
 	e.Error = errorCode(err)
 	e.Scopes = scopeTextsOf(x.asked)
 	e.Refused = scopeTextsOf(x.decision.Refused)
-	e.Audience = x.req.Audiences
+	e.Audience = x.req.targets()
 	e.Task = x.req.Task
-	if fault := x.append(ctx, e); fault != nil {
-		return fault
+	// What the caller is told: a refusal that policy did not make is explained by nothing else.
+	e.Detail = map[string]string{"answer": err.Error()}
+	if scope := (*ScopeError)(nil); errors.As(err, &scope) {
+		e.Refused = scopeTextsOf(scope.Refused)
+	}
+	unavailable := (*UnavailableError)(nil)
+	if !errors.As(err, &unavailable) {
+		if fault := x.append(ctx, e); fault != nil {
+			return fault
+		}
+		return err
+	}
+	x.cfg.Logger.WarnContext(ctx, "exchange unavailable", "decision_id", x.id, "cause", unavailable.Cause)
+	if !errors.Is(err, audit.ErrUnavailable) {
+		e.Outcome = audit.Failure
+		_ = x.append(ctx, e) // the answer is the same without the record
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"crypto/x509"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -54,11 +55,19 @@ type ExchangeRequest struct {
 	RequestedTTL time.Duration
 }
 
+// targets are the audiences asked for, by name or by URI.
+func (r *ExchangeRequest) targets() []string {
+	if len(r.Resources) == 0 {
+		return r.Audiences
+	}
+	return slices.Concat(r.Audiences, r.Resources)
+}
+
 // Issued is a credential on its way to its caller. Token is secret: it is never logged.
 type Issued struct {
 	Token      string
-	TokenType  string // the issued_token_type
-	ExpiresIn  time.Duration
+	TokenType  string        // the issued_token_type
+	ExpiresIn  time.Duration // exp − iat; iat is now, rounded down to the second
 	Scope      string
 	DecisionID string
 	// Bound says that the token is bound to the client's certificate (RFC 8705).

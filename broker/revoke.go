@@ -40,7 +40,8 @@ type Revocation struct {
 	AuditFault error
 }
 
-// RevokeNeed is the scope that an order needs: writ:revoke:<selector>/<value>.
+// RevokeNeed is the scope that an order needs: writ:revoke:<selector>/<value>, or, for a value
+// that is too long for a scope, that of every value of the selector.
 func RevokeNeed(sel revocation.Selector, value string) (scopes.Scope, error) {
 	segments := []string{string(sel)}
 	if value != "" {
@@ -50,11 +51,23 @@ func RevokeNeed(sel revocation.Selector, value string) (scopes.Scope, error) {
 	if err != nil {
 		return scopes.Scope{}, requestError("value: %s", err)
 	}
-	s, err := scopes.Make(policy.BuiltinTool, "revoke", resource)
+	if s, err := scopes.Make(policy.BuiltinTool, "revoke", resource); err == nil {
+		return s, nil
+	}
+	s, err := scopes.Make(policy.BuiltinTool, "revoke", string(sel)+"/*")
 	if err != nil {
-		return scopes.Scope{}, requestError("value is too long")
+		return scopes.Scope{}, requestError("selector: %s", err)
 	}
 	return s, nil
+}
+
+// RevokeNeed is the scope that an order needs here: RevokeNeed of its value in the form in which
+// tokens are compared, so that one thing has one name, whatever alias the caller knows it by.
+func (b *Broker) RevokeNeed(sel revocation.Selector, value string) (scopes.Scope, error) {
+	if canonical, err := b.ruleValue(sel, value); err == nil {
+		value = canonical
+	} // else Revoke says what is wrong with it, to a caller who may revoke
+	return RevokeNeed(sel, value)
 }
 
 // Revoke previews an order, and applies it if asked to. The rule is durable in this replica's
@@ -165,7 +178,8 @@ func (b *Broker) issuerPrefix(value string) (string, error) {
 }
 
 func (b *Broker) recordRule(ctx context.Context, op *Operator, kind audit.Kind, r *revocation.Rule, res journal.Result) error {
-	_, err := b.cfg.Audit.Append(ctx, audit.Event{
+	// Who gave the order may have gone: it was carried out, and has its record.
+	_, err := b.cfg.Audit.Append(context.WithoutCancel(ctx), audit.Event{
 		Time: b.cfg.Now(), Kind: kind, Outcome: audit.Allow, Subject: op.ID, ClientID: op.Agent, RemoteIP: op.IP,
 		Detail: map[string]string{
 			"rule": r.ID, "selector": string(r.Selector), "value": r.Value, "reason": r.Reason,
@@ -212,7 +226,7 @@ func (b *Broker) mustRecord(err error) error {
 // descendants die with it. A token that is unknown, expired or not ours is no error.
 func (b *Broker) RevokeToken(ctx context.Context, cred Credentials, raw string) error {
 	v := b.view()
-	c, _, fault := b.verifyOwn(raw, v)
+	c, kid, fault := b.verifyOwn(raw, v)
 	op, err := b.Identify(ctx, cred, nil, AllowStale)
 	if err != nil {
 		b.cfg.Audit.Unauthenticated(audit.KindRevocation, errorCode(err), ipText(cred.Caller.IP))
@@ -227,11 +241,15 @@ func (b *Broker) RevokeToken(ctx context.Context, cred Credentials, raw string) 
 	if !isParty(c, op) {
 		return ErrNotParty
 	}
+	if hit, ok := b.cfg.Index.Revoked(c, kid); ok && hit.Selector == revocation.SelectToken && hit.Value == c.ID {
+		return nil // a rule for each call would let a client fill the list
+	}
 	order := RevokeOrder{Selector: revocation.SelectToken, Value: c.ID, Reason: "revoked by its client", Apply: true}
 	_, err = b.Revoke(ctx, op, order)
 	return err
 }
 
+// isParty reports whether a token is the caller's to give back: it acts through it, or for it.
 func isParty(c *token.Claims, op *Operator) bool {
-	return op.ID == c.Subject || op.ID == c.ClientID || slices.Contains(c.Actor.Chain(), op.ID)
+	return op.Agent == c.Subject || op.Agent == c.ClientID || slices.Contains(c.Actor.Chain(), op.Agent)
 }

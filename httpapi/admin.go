@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/writbroker/writ/broker"
 	"github.com/writbroker/writ/httpapi/wire"
@@ -16,12 +17,22 @@ import (
 type operatorOf func(r *http.Request, need scopes.Scope, fresh broker.Freshness) (*broker.Operator, error)
 
 func (a *API) byToken(r *http.Request, need scopes.Scope, fresh broker.Freshness) (*broker.Operator, error) {
-	cred := broker.Credentials{Caller: a.caller(r)}
-	var err error
-	if cred.Bearer, err = bearer(r); err != nil {
+	cred, err := a.bearerOf(r)
+	if err != nil {
 		return nil, err
 	}
 	return a.cfg.Broker.Authorize(r.Context(), cred, need, fresh)
+}
+
+// bearerOf demands a token of ours: a certificate that came with the connection binds one, and is
+// none by itself.
+func (a *API) bearerOf(r *http.Request) (broker.Credentials, error) {
+	cred := broker.Credentials{Caller: a.caller(r)}
+	var err error
+	if cred.Bearer, err = bearer(r); err == nil && cred.Bearer == "" {
+		err = fmt.Errorf("%w: send a Writ token as Bearer", broker.ErrUnauthorized)
+	}
+	return cred, err
 }
 
 // call is one administrative call: what it needs, and what it does. In is its JSON body;
@@ -56,13 +67,20 @@ func serve[In any](a *API, who operatorOf, c call[In]) http.HandlerFunc {
 			a.writeError(w, r, err)
 			return
 		}
-		status, out, err := c.do(r.Context(), op, r, in)
+		status, out, err := c.do(unhurried(w, r), op, r, in)
 		if err != nil {
 			a.writeError(w, r, err)
 			return
 		}
 		writeJSON(w, status, out)
 	}
+}
+
+// unhurried lifts the server's bound on reading the request, which is read: past it net/http would
+// end the context of a call that waits for verifiers.
+func unhurried(w http.ResponseWriter, r *http.Request) context.Context {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // not supported: then there is no bound
+	return r.Context()
 }
 
 func fixed[In any](action, resource string) func(*http.Request, In) (scopes.Scope, error) {
@@ -94,7 +112,7 @@ func (a *API) adminRoutes(mux *http.ServeMux, who operatorOf) {
 // what is taken away.
 func (a *API) revocationRoutes(mux *http.ServeMux, who operatorOf) {
 	mux.HandleFunc("POST "+wire.PathAdminRevocations, serve(a, who, call[wire.RevokeRequest]{
-		need: revokeNeed, do: a.revoke,
+		need: a.revokeNeed, do: a.revoke,
 	}))
 	mux.HandleFunc("GET "+wire.PathAdminRevocations, serve(a, who, call[none]{
 		need: fixed[none]("revoke", "read"), do: a.rules,
@@ -110,8 +128,8 @@ func (a *API) revocationRoutes(mux *http.ServeMux, who operatorOf) {
 	}))
 }
 
-func revokeNeed(_ *http.Request, in wire.RevokeRequest) (scopes.Scope, error) {
-	return broker.RevokeNeed(revocation.Selector(in.Selector), in.Value)
+func (a *API) revokeNeed(_ *http.Request, in wire.RevokeRequest) (scopes.Scope, error) {
+	return a.cfg.Broker.RevokeNeed(revocation.Selector(in.Selector), in.Value)
 }
 
 // liftNeed is writ:lift:<selector>/<value> of the rule to be lifted.

@@ -68,7 +68,7 @@ func (a *API) feedFor(w http.ResponseWriter, r *http.Request, need scopes.Scope)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	out := &feedWriter{w: w, rc: http.NewResponseController(w), opened: a.cfg.Now()}
-	if err := a.stream(r.Context(), out, sub, reader{cred, op, need}); err != nil && r.Context().Err() == nil {
+	if err := a.stream(unhurried(w, r), out, sub, reader{cred, op, need}); err != nil && r.Context().Err() == nil {
 		a.cfg.Logger.InfoContext(r.Context(), "feed ended", "verifier", name, "principal", op.Agent, "reason", err)
 	}
 }
@@ -77,9 +77,8 @@ func (a *API) feedFor(w http.ResponseWriter, r *http.Request, need scopes.Scope)
 func verifierID(op *broker.Operator, id string) string { return op.Agent + " " + id }
 
 func (a *API) feedReader(r *http.Request, need scopes.Scope) (broker.Credentials, *broker.Operator, error) {
-	cred := broker.Credentials{Caller: a.caller(r)}
-	var err error
-	if cred.Bearer, err = bearer(r); err != nil {
+	cred, err := a.bearerOf(r)
+	if err != nil {
 		return cred, nil, err
 	}
 	// A stale replica serves its feed too: its heartbeats say how stale it is.
@@ -121,7 +120,11 @@ func (f *feedWriter) write(b []byte, now time.Time) error {
 	if _, err := f.w.Write(b); err != nil {
 		return err
 	}
-	return f.rc.Flush()
+	if err := f.rc.Flush(); err != nil {
+		return err
+	}
+	// Between two writes there is none to bound, and HTTP/2 resets a stream whose deadline passes.
+	return f.rc.SetWriteDeadline(time.Time{})
 }
 
 var (
@@ -134,7 +137,7 @@ func (a *API) stream(ctx context.Context, out *feedWriter, sub *journal.Subscrip
 	if err := a.catchUp(ctx, out, sub); err != nil {
 		return err
 	}
-	if err := a.beat(out); err != nil {
+	if err := a.beat(out, sub); err != nil {
 		return err
 	}
 	tick := time.NewTicker(a.cfg.Heartbeat)
@@ -149,10 +152,7 @@ func (a *API) stream(ctx context.Context, out *feedWriter, sub *journal.Subscrip
 			if err := a.stillAllowed(ctx, who); err != nil {
 				return err
 			}
-			if err := a.drain(out, sub); err != nil {
-				return err
-			}
-			if err := a.beat(out); err != nil {
+			if err := a.beat(out, sub); err != nil {
 				return err
 			}
 		case <-a.cfg.Stop:
@@ -170,8 +170,7 @@ func (a *API) forward(out *feedWriter, frame journal.Frame, ok bool) error {
 	return out.write(frame.SSE, a.cfg.Now())
 }
 
-// drain sends what waits: a heartbeat may speak of a position only when what lies before it
-// was sent, or comes before the next heartbeat.
+// drain sends what waits.
 func (a *API) drain(out *feedWriter, sub *journal.Subscription) error {
 	for range maxDrain {
 		select {
@@ -197,9 +196,13 @@ func (a *API) stillAllowed(ctx context.Context, who reader) error {
 	return nil
 }
 
-func (a *API) beat(out *feedWriter) error {
+// beat sends a heartbeat, and before it whatever lies before its position.
+func (a *API) beat(out *feedWriter, sub *journal.Subscription) error {
 	h := a.cfg.Feed.Heartbeat()
-	h.StreamAgeMS = a.cfg.Now().Sub(out.opened).Milliseconds()
+	h.StreamAgeMS = a.cfg.Now().Sub(out.opened).Milliseconds() // of the moment that it speaks of
+	if err := a.drain(out, sub); err != nil {
+		return err
+	}
 	buf, err := revocation.AppendSSE(nil, revocation.Event{Type: revocation.EventHeartbeat, Heartbeat: &h})
 	if err != nil {
 		return fmt.Errorf("encoding heartbeat: %w", err)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/writbroker/writ/httpapi/wire"
@@ -64,9 +65,21 @@ func (a *API) cacheable(w http.ResponseWriter, r *http.Request, body []byte) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(a.cfg.JWKSMaxAge.Seconds())))
 	h.Set("ETag", etag)
-	if r.Header.Get("If-None-Match") == etag {
+	if matches(r.Header.Values("If-None-Match"), etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
 	_, _ = w.Write(body)
+}
+
+// matches compares as If-None-Match does, weakly (RFC 9110 section 13.1.2).
+func matches(headers []string, etag string) bool {
+	for _, h := range headers {
+		for one := range strings.SplitSeq(h, ",") {
+			if one = strings.TrimSpace(one); one == "*" || strings.TrimPrefix(one, "W/") == etag {
+				return true
+			}
+		}
+	}
+	return false
 }
