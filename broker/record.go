@@ -66,7 +66,7 @@ func (x *exchange) event(kind audit.Kind, outcome audit.Outcome) audit.Event {
 	for i := range x.actors {
 		e.Actors = append(e.Actors, x.actors[i].ID)
 	}
-	if len(x.decision.Trace.Entries()) > 0 {
+	if !x.decision.Trace.IsEmpty() {
 		e.Trace = &x.decision.Trace
 	}
 	if g := x.decision.Grant; g != nil {
