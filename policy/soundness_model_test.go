@@ -68,7 +68,7 @@ func drawBundle(t *rapid.T) *refBundle {
 	}}
 	for i := range 2 {
 		for range uniform(t, 7, "tags") {
-			b.tools[i].addTag(refTag{drawPattern(t), one(t, keys, "key"), one(t, values, "value")})
+			b.tools[i].addTag(refTag{b.tools[i].drawTagPattern(t), one(t, keys, "key"), one(t, values, "value")})
 		}
 	}
 	for range rapid.IntRange(1, 3).Draw(t, "roles") {
@@ -110,6 +110,22 @@ func drawBundle(t *rapid.T) *refBundle {
 		b.inventory = append(b.inventory, refInventory{match, drawAttributes(t)})
 	}
 	return b
+}
+
+// drawTagPattern narrows a pattern that is there already, more often than not: tags nest.
+func (tool *refTool) drawTagPattern(t *rapid.T) string {
+	if len(tool.tags) == 0 || chance(t, 40, "fresh") {
+		return drawPattern(t)
+	}
+	outer := one(t, tool.tags, "outer").pattern
+	head, tail := strings.CutSuffix(outer, "**")
+	switch {
+	case tail && strings.Count(head, "/") < 2:
+		return head + one(t, segments, "narrow") + one(t, []string{"", "/**"}, "rest")
+	case tail:
+		return head + one(t, segments, "narrow")
+	}
+	return strings.Replace(outer, "*", one(t, []string{"a", "b"}, "narrow"), 1)
 }
 
 // addTag adds a tag whose pattern nests with, or is disjoint from, those of its key.

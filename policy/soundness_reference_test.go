@@ -86,16 +86,26 @@ func refMatch(pattern, resource string) bool {
 
 func refNames(patterns []string, id string) (named, exactly bool) {
 	for _, p := range patterns {
-		body, tail := strings.CutSuffix(p, "**")
-		text := strings.ReplaceAll(regexp.QuoteMeta(body), `\*`, `[^:/]+`)
-		if tail {
-			text += ".+"
-		}
-		if regexp.MustCompile(`\A(?:` + text + `)\z`).MatchString(id) {
+		if principalRegexp(p).MatchString(id) {
 			named, exactly = true, exactly || p == id
 		}
 	}
 	return named, exactly
+}
+
+var principalMemo = map[string]*regexp.Regexp{}
+
+func principalRegexp(pattern string) *regexp.Regexp {
+	if known, ok := principalMemo[pattern]; ok {
+		return known
+	}
+	body, tail := strings.CutSuffix(pattern, "**")
+	text := strings.ReplaceAll(regexp.QuoteMeta(body), `\*`, `[^:/]+`)
+	if tail {
+		text += ".+"
+	}
+	principalMemo[pattern] = regexp.MustCompile(`\A(?:` + text + `)\z`)
+	return principalMemo[pattern]
 }
 
 type refTool struct {

@@ -21,6 +21,9 @@ type scene struct {
 	asked     refRequest
 }
 
+// requestsPerBundle: a bundle costs much more to draw than a request.
+const requestsPerBundle = 8
+
 func drawScene(t *rapid.T) *scene {
 	s := &scene{reference: drawBundle(t)}
 	var err error
@@ -28,7 +31,11 @@ func drawScene(t *rapid.T) *scene {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, s.reference.yaml())
 	}
-	s.asked.subject = drawParty(t, s.reference)
+	return s
+}
+
+func (s *scene) drawRequest(t *rapid.T) {
+	s.asked = refRequest{subject: drawParty(t, s.reference)}
 	for range one(t, []int{0, 0, 1, 1, 2, 3}, "actors") {
 		s.asked.actors = append(s.asked.actors, drawParty(t, s.reference))
 	}
@@ -36,7 +43,7 @@ func drawScene(t *rapid.T) *scene {
 	s.request = policy.Request{
 		Subject: principal(s.asked.subject), Task: s.asked.task,
 		TTL:  one(t, []time.Duration{0, 7 * time.Minute, time.Hour}, "ttl"),
-		Time: start.Add(time.Duration(rapid.IntRange(0, 3599).Draw(t, "second")) * time.Second),
+		Time: start.Add(time.Duration(uniform(t, 3600, "second")) * time.Second),
 	}
 	for _, a := range s.asked.actors {
 		s.request.Actors = append(s.request.Actors, principal(a))
@@ -44,10 +51,9 @@ func drawScene(t *rapid.T) *scene {
 	if chance(t, 25, "parent") {
 		s.drawParent(t)
 	}
-	for range rapid.IntRange(1, 3).Draw(t, "scopes") {
+	for range one(t, []int{1, 1, 2, 3}, "scopes") {
 		s.request.Scopes = append(s.request.Scopes, parsed(t, s.reference.drawScope(t).text()))
 	}
-	return s
 }
 
 func (s *scene) drawParent(t *rapid.T) {
@@ -121,36 +127,46 @@ func TestSoundness(t *testing.T) {
 	granted, total := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawScene(t)
-		d := s.bundle.Authorize(s.request)
-		total++
-		if !d.Allowed {
-			return
-		}
-		granted++
-		times := s.times(t, d.Grant.TTL())
-		for permitted := range d.Grant.Scopes().All() {
-			all := s.accesses(permitted)
-			if len(all) == 0 {
-				t.Fatalf("no access stands for %s", permitted)
-			}
-			for _, a := range all {
-				for _, at := range times {
-					if !s.reference.allows(&s.asked, a, at) {
-						t.Fatalf("the token permits %v at %v, which the policy refuses\nTTL %s\n%s\n%s", a, at, d.Grant.TTL(), d.Trace, s.reference.yaml())
-					}
-				}
-			}
-			for range 8 {
-				a, at := one(t, all, "access"), one(t, times, "at")
-				if alone := s.alone(t, a, at); !alone.Allowed {
-					t.Fatalf("the token permits %v at %v, which alone is refused (%s)\n%s\n%s\n%s", a, at, alone.Reason, alone.Trace, d.Trace, s.reference.yaml())
-				}
+		for range requestsPerBundle {
+			s.drawRequest(t)
+			total++
+			if d := s.bundle.Authorize(s.request); d.Allowed {
+				granted++
+				s.checkGrant(t, d)
 			}
 		}
 	})
 	t.Logf("%d of %d requests were granted", granted, total)
 	if granted*20 < total {
 		t.Errorf("only %d of %d requests were granted: the test shows too little", granted, total)
+	}
+}
+
+// checkGrant looks at every access that a granted token permits, at the telling times of its life.
+func (s *scene) checkGrant(t *rapid.T, d policy.Decision) {
+	times := s.times(t, d.Grant.TTL())
+	for permitted := range d.Grant.Scopes().All() {
+		all := s.accesses(permitted)
+		if len(all) == 0 {
+			t.Fatalf("no access stands for %s", permitted)
+		}
+		for n, a := range all {
+			at := times
+			if n%8 != 0 { // all accesses at some times, some accesses at all
+				at = []time.Time{times[n%len(times)], times[n/8%len(times)]}
+			}
+			for _, at := range at {
+				if !s.reference.allows(&s.asked, a, at) {
+					t.Fatalf("the token permits %v at %v, which the policy refuses\nTTL %s\n%s\n%s", a, at, d.Grant.TTL(), d.Trace, s.reference.yaml())
+				}
+			}
+		}
+		for range 8 {
+			a, at := one(t, all, "access"), one(t, times, "at")
+			if alone := s.alone(t, a, at); !alone.Allowed {
+				t.Fatalf("the token permits %v at %v, which alone is refused (%s)\n%s\n%s\n%s", a, at, alone.Reason, alone.Trace, d.Trace, s.reference.yaml())
+			}
+		}
 	}
 }
 
@@ -175,36 +191,42 @@ func TestDecisionsAreExact(t *testing.T) {
 	allowed := 0
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawScene(t)
-		for _, asked := range s.request.Scopes {
-			r := s.request
-			r.Scopes = []scopes.Scope{asked}
-			d := s.bundle.Authorize(r)
-			if d.Reason == policy.ReasonTTL {
-				continue // the window ends within the second
-			}
-			var refused *access
-			for _, a := range s.accesses(asked) {
-				if !s.reference.allows(&s.asked, a, r.Time) {
-					refused = &a
-					break
-				}
-			}
-			if d.Allowed {
+		for range requestsPerBundle {
+			s.drawRequest(t)
+			if s.checkExact(t, s.request.Scopes[0]) {
 				allowed++
 			}
-			switch {
-			case d.Allowed && refused != nil:
-				t.Fatalf("%s is allowed, though %v is not\n%s\n%s", asked, *refused, d.Trace, s.reference.yaml())
-			case !d.Allowed && refused == nil:
-				t.Fatalf("%s is refused (%s), though all that it stands for is allowed\n%s\n%s", asked, d.Reason, d.Trace, s.reference.yaml())
-			}
-			s.checkAlone(t, asked)
 		}
 	})
 	t.Logf("%d scopes were allowed", allowed)
 	if allowed < 20 {
 		t.Errorf("only %d scopes were allowed: the test shows too little", allowed)
 	}
+}
+
+// checkExact says whether the scope is allowed, which it must be exactly when all of it is.
+func (s *scene) checkExact(t *rapid.T, asked scopes.Scope) bool {
+	r := s.request
+	r.Scopes = []scopes.Scope{asked}
+	d := s.bundle.Authorize(r)
+	if d.Reason == policy.ReasonTTL {
+		return false // the window ends within the second
+	}
+	var refused *access
+	for _, a := range s.accesses(asked) {
+		if !s.reference.allows(&s.asked, a, r.Time) {
+			refused = &a
+			break
+		}
+	}
+	switch {
+	case d.Allowed && refused != nil:
+		t.Fatalf("%s is allowed, though %v is not\n%s\n%s", asked, *refused, d.Trace, s.reference.yaml())
+	case !d.Allowed && refused == nil:
+		t.Fatalf("%s is refused (%s), though all that it stands for is allowed\n%s\n%s", asked, d.Reason, d.Trace, s.reference.yaml())
+	}
+	s.checkAlone(t, asked)
+	return d.Allowed
 }
 
 // checkAlone compares single accesses.
@@ -225,6 +247,7 @@ func (s *scene) checkAlone(t *rapid.T, asked scopes.Scope) {
 func TestDecisionsAreDeterministic(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawScene(t)
+		s.drawRequest(t)
 		first, second := s.bundle.Authorize(s.request), s.bundle.Authorize(s.request)
 		if first.Trace.String() != second.Trace.String() || outcome(first) != outcome(second) {
 			t.Fatal("two decisions differ")
