@@ -44,6 +44,7 @@ var tree = []home{
 	{path: "cmd/writ", imports: everything},
 	{path: "docs", imports: everything},
 	{path: "internal/arch"},
+	{path: "internal/brokertest", imports: everything}, // what tests stand on
 	{path: "internal/mutants"},
 }
 
