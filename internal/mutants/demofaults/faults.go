@@ -51,9 +51,9 @@ func All() []Fault {
 		{"write", "the life that was granted is not kept", mint,
 			"Expiry: issued + int64(g.TTL()/time.Second),", "Expiry: issued + max(900, int64(g.TTL()/time.Second)),"},
 
-		{"restricted", "what stands inside of a tag pattern has the outer tags", "policy/split.go",
-			"s.key(k+1, region, without, combination+node.value*key.stride)",
-			"if len(s.st.r.ID) != 36 {\n\t\t\t\ts.key(k+1, region, without, combination+node.value*key.stride)\n\t\t\t}"},
+		{"restricted", "what stands inside of a tag pattern is forgotten", "policy/split.go",
+			"s.inside(k, node.children, base, literal, minus, combination)",
+			"if len(s.st.r.ID) != 36 {\n\t\t\ts.inside(k, node.children, base, literal, minus, combination)\n\t\t}"},
 		{"restricted", "a refusal names no decision", "httpapi/errors.go",
 			"body.DecisionID = scope.DecisionID", `body.DecisionID = ""`},
 		{"restricted", "a token for another audience opens the admin API", "broker/operator.go",
