@@ -5,7 +5,7 @@ RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 ARG VERSION=unknown
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/usr/local/bin/writ ./cmd/writ \
+    CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/writbroker/writ/cmd/writ/internal/cli.version=${VERSION}" -o /out/usr/local/bin/writ ./cmd/writ \
  && install -d -m 0700 /state \
  && install -D -m 0644 LICENSE /out/usr/share/doc/writ/LICENSE \
  && install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt

@@ -20,7 +20,7 @@ help: ## Say what each target does
 
 .PHONY: build
 build: ## Build the static binary into bin/writ
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/writ ./cmd/writ
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X github.com/writbroker/writ/cmd/writ/internal/cli.version=$(VERSION)' -o bin/writ ./cmd/writ
 
 .PHONY: test
 test: ## Run every test of the main module

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -78,32 +79,48 @@ func (a *access) token(transport http.RoundTripper, scopes []string) (func(conte
 		if err != nil {
 			return nil, err
 		}
-		return func(ctx context.Context) (string, error) { return a.exchange(ctx, c, scopes) }, nil
+		typ, err := tokenType(a.identityType)
+		if err != nil {
+			return nil, err
+		}
+		x := &exchanged{client: c, file: a.identityFile, typ: typ, scopes: scopes}
+		return x.token, nil
 	}
 	return nil, hinted(ExitUsage, errors.New("who are you?"),
-		"set --token-file to a Writ token, or --identity-file to a token of your identity provider")
+		"set --identity-file (or "+envIdentity+") to a token of your identity provider, or --token-file to a Writ token")
 }
 
-func (a *access) exchange(ctx context.Context, c *client.Client, scopes []string) (string, error) {
-	proof, err := client.File(a.identityFile)(ctx)
+// exchanged is a Writ token for one command, which may make many calls. It is not for
+// concurrent use.
+type exchanged struct {
+	client    *client.Client
+	file, typ string
+	scopes    []string
+	have      *client.Token
+}
+
+// margin is how long a token that is used again must still live.
+const margin = 30 * time.Second
+
+func (x *exchanged) token(ctx context.Context) (string, error) {
+	if x.have != nil && time.Until(x.have.Expiry) > margin {
+		return x.have.Secret.Reveal(), nil
+	}
+	proof, err := client.File(x.file)(ctx)
 	if err != nil {
 		return "", err
 	}
-	typ, err := tokenType(a.identityType)
+	x.have, err = x.client.Exchange(ctx, client.Request{SubjectToken: proof, SubjectTokenType: x.typ, Scopes: x.scopes})
 	if err != nil {
 		return "", err
 	}
-	t, err := c.Exchange(ctx, client.Request{SubjectToken: proof, SubjectTokenType: typ, Scopes: scopes})
-	if err != nil {
-		return "", err
-	}
-	return t.Secret.Reveal(), nil
+	return x.have.Secret.Reveal(), nil
 }
 
 // client makes a client of the public API.
 func (a *access) client(transport http.RoundTripper) (*client.Client, error) {
 	if a.broker == "" {
-		return nil, hinted(ExitUsage, errors.New("where is the broker?"), "set --broker (or "+envBroker+")")
+		return nil, hinted(ExitUsage, errors.New("where is the broker?"), "set --broker (or "+envBroker+") to its issuer URL")
 	}
 	return client.New(client.Config{Issuer: strings.TrimSuffix(a.broker, "/"), Transport: transport})
 }

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -122,13 +123,16 @@ func (e *env) report(err error) int {
 	code, hint := ExitFailed, ""
 	var exit *exitError
 	var resp *client.ResponseError
+	var unanswered *net.OpError
 	switch {
 	case errors.As(err, &exit):
 		code, hint = exit.code, exit.hint
 	case errors.As(err, &resp):
 		code, hint = responseExit(resp)
+	case errors.As(err, &unanswered):
+		code, hint = ExitUnavailable, "nothing answers there; look at --admin and --broker, or use --socket where the broker runs"
 	case strings.HasPrefix(err.Error(), "unknown command"), strings.HasPrefix(err.Error(), "required flag"),
-		strings.Contains(err.Error(), "arg(s)"):
+		strings.HasPrefix(err.Error(), "unknown shorthand"), strings.Contains(err.Error(), "arg(s)"):
 		code = ExitUsage
 	}
 	if code == ExitUsage && hint == "" {

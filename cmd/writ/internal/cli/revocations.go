@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"iter"
 	"maps"
@@ -121,6 +123,12 @@ func (e *env) feedEvent(ev revocation.Event) error {
 	}{Type: string(ev.Type), Rule: ev.Rule, Lift: ev.Lift, Beat: ev.Heartbeat}
 	if !ev.Position.IsZero() {
 		out.Position = ev.Position.String()
+	}
+	if e.json { // a line each, for those who read a stream
+		if err := json.NewEncoder(e.out).Encode(out); err != nil {
+			return fmt.Errorf("printing: %w", err)
+		}
+		return nil
 	}
 	return e.print(out, func(w io.Writer) {
 		switch {

@@ -53,21 +53,24 @@ func (e *env) revokeCommand() *cobra.Command {
 	f.flags(group.PersistentFlags())
 	p := group.PersistentFlags()
 	p.BoolVar(&f.apply, "apply", false, "do it")
-	p.DurationVar(&f.wait, "wait", 0, "wait this long for every connected verifier to have applied it (at most 60s)")
+	p.DurationVar(&f.wait, "wait", 0, "wait for every connected verifier to have applied it, 10s or as long as this says (at most 60s)")
+	p.Lookup("wait").NoOptDefVal = "10s"
 	p.StringVar(&f.reason, "reason", "", "why, for the record")
 	p.BoolVar(&f.allowReissue, "allow-reissue", false, "no quarantine: the agent, subject or issuer may get new tokens at once")
 	about := selectors()
 	for _, sel := range revocation.Selectors() {
-		use, args := string(sel)+" VALUE", cobra.ExactArgs(1)
+		use := string(sel) + " VALUE"
 		if sel == revocation.SelectAll {
-			use, args = string(sel), cobra.NoArgs
+			use = string(sel)
 		}
 		c := &cobra.Command{
-			Use: use, Short: about[sel], Args: args,
-			RunE: func(c *cobra.Command, args []string) error { return e.revoke(c.Context(), &f, sel, args) },
+			Use: use, Short: about[sel],
+			RunE: func(c *cobra.Command, args []string) error {
+				return e.revoke(c.Context(), &f, sel, f.values(sel, args, c.Flags().Changed("wait")))
+			},
 		}
 		if sel == revocation.SelectToken {
-			c.Use, c.Args = "token [JTI]", cobra.MaximumNArgs(1)
+			c.Use = "token JTI"
 			c.Flags().StringVar(&f.file, "file", "", "revoke the jti on each line of a file, - for standard input")
 		}
 		group.AddCommand(c)
@@ -75,17 +78,41 @@ func (e *env) revokeCommand() *cobra.Command {
 	return group
 }
 
+// takes says how many values a selector takes.
+func (f *revokeFlags) takes(sel revocation.Selector) int {
+	if sel == revocation.SelectAll || f.file != "" {
+		return 0
+	}
+	return 1
+}
+
+// values are the arguments that name what to revoke. Since --wait may stand alone, what
+// follows it looks like an argument: one too many that is a duration is meant for it.
+func (f *revokeFlags) values(sel revocation.Selector, args []string, waits bool) []string {
+	last := len(args) - 1
+	if !waits || last != f.takes(sel) {
+		return args
+	}
+	for i, arg := range slices.Backward(args) {
+		if d, err := time.ParseDuration(arg); err == nil {
+			f.wait = d
+			return slices.Delete(args, i, i+1)
+		}
+	}
+	return args
+}
+
 func (e *env) revoke(ctx context.Context, f *revokeFlags, sel revocation.Selector, args []string) error {
 	if f.wait < 0 || f.wait > time.Minute {
 		return usage("--wait is at most 60s")
 	}
-	if f.file != "" && len(args) == 0 {
+	if len(args) != f.takes(sel) {
+		return usage("revoke %s takes %d value(s), not %d", sel, f.takes(sel), len(args))
+	}
+	if f.file != "" {
 		return e.revokeFile(ctx, f)
 	}
 	value := strings.Join(args, "")
-	if sel != revocation.SelectAll && value == "" {
-		return usage("revoke %s takes one value", sel)
-	}
 	need, err := broker.RevokeNeed(sel, value)
 	if err != nil {
 		return usage("%w", err)
@@ -185,9 +212,8 @@ func (e *env) revokeFile(ctx context.Context, f *revokeFlags) error {
 				out.Applied++
 			}
 		}
-		_, _ = fmt.Fprintf(e.err, "\r%d/%d %s", i+1, len(ids), bar(i+1, len(ids)))
+		e.progress(i+1, len(ids))
 	}
-	_, _ = fmt.Fprintln(e.err)
 	err = e.print(out, func(w io.Writer) {
 		line(w, "%d tokens named, %d of them known to be live, %d revoked", out.Total, out.Tokens, out.Applied)
 		for _, id := range slices.Sorted(mapsKeys(out.Failed)) {
@@ -205,6 +231,17 @@ func (e *env) revokeOne(ctx context.Context, admin *client.Admin, f *revokeFlags
 }
 
 const barWidth = 30
+
+// progress draws how far a long command has got, and ends the line when it is done.
+func (e *env) progress(done, total int) {
+	if e.json {
+		return
+	}
+	_, _ = fmt.Fprintf(e.err, "\r%d/%d %s", done, total, bar(done, total))
+	if done == total {
+		_, _ = fmt.Fprintln(e.err)
+	}
+}
 
 func bar(done, total int) string {
 	n := done * barWidth / max(total, 1)

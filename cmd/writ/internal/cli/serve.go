@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +16,7 @@ import (
 	"github.com/writbroker/writ/client"
 	"github.com/writbroker/writ/cmd/writ/internal/app"
 	"github.com/writbroker/writ/config"
+	"github.com/writbroker/writ/httpapi/wire"
 )
 
 func (e *env) serveCommand() *cobra.Command {
@@ -110,16 +113,27 @@ func (e *env) health(ctx context.Context, url string) error {
 	}
 	resp, err := (&http.Client{Transport: client.NewTransport(nil)}).Do(req)
 	if err != nil {
-		return fmt.Errorf("asking broker: %w", err)
+		return hinted(ExitFailed, fmt.Errorf("asking broker: %w", err), "--url names its admin or public listener")
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
 		return fmt.Errorf("reading answer: %w", err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return errors.New("not well: " + string(body))
+	var health wire.Health
+	if err := json.Unmarshal(body, &health); err != nil {
+		return hinted(ExitFailed, fmt.Errorf("%s answered %d, and not as a broker does", url, resp.StatusCode), "--url is that of /healthz or /readyz")
 	}
-	line(e.out, "%s", body)
+	if err := e.print(health, func(w io.Writer) {
+		line(w, "%s", health.Status)
+		for _, name := range slices.Sorted(mapsKeys(health.Checks)) {
+			line(w, "  %s: %s", name, health.Checks[name])
+		}
+	}); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return errors.New("not well")
+	}
 	return nil
 }
