@@ -13,7 +13,7 @@ tools:
     audience: https://tickets.example
     actions: [read, close]
   - name: cloud
-    audience: sts.amazonaws.com
+    audience: https://cloud.example
     actions: [read]
 ---
 kind: roles
@@ -47,7 +47,7 @@ denies:
 kind: delegations
 delegations:
   - name: agents-for-people
-    agents: ["k8s:analyst", "k8s:helper*", "spiffe://prod.example/agent"]
+    agents: ["k8s:analyst", "k8s:helper", "k8s:helper*", "spiffe://prod.example/agent"]
     subjects: ["user:*", "staff:*", "k8s:analyst"]
     max_depth: 8
     ceiling: ["warehouse:*:sales/**", "warehouse:read:hr/**", "tickets:read:**", "writ:revoke:**", "writ:feed:read"]

@@ -98,8 +98,16 @@ func New(tb testing.TB, o Options) *World {
 // Now is the World's time; Advance moves it.
 func (w *World) Now() time.Time { return w.base().Add(time.Duration(w.offset.Load())) }
 
-// Advance moves the clock.
+// Advance moves the clock, and nobody notices: the replica becomes stale.
 func (w *World) Advance(d time.Duration) { w.offset.Add(int64(d)) }
+
+// Pass moves the clock, while the replica keeps in touch with the store.
+func (w *World) Pass(tb testing.TB, d time.Duration) {
+	tb.Helper()
+	w.Advance(d)
+	must(tb, w.Journal.Sync(tb.Context()))
+	must(tb, w.Keys.Refresh(tb.Context()))
+}
 
 // Parse compiles a bundle.
 func Parse(tb testing.TB, text string, sources []identity.Source) *policy.Bundle {
@@ -218,7 +226,8 @@ func (w *World) openBroker(tb testing.TB, o Options) {
 		Limits: broker.Limits{
 			MaxTTL: MaxTTL, Skew: Skew, MaxStaleness: MaxStaleness, MaxDepth: 4, MaxAncestors: 8,
 		},
-		Now: w.Now,
+		Reserved: []string{"https://Cloud.example/"}, // of the tool cloud
+		Now:      w.Now,
 	}
 	if o.Config != nil {
 		o.Config(&cfg)
