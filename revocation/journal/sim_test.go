@@ -20,7 +20,7 @@ import (
 //	WRIT_SIM_SEEDS=2000 go test -run TestSimulation ./revocation/journal   # more seeds
 //	WRIT_SIM_SEED=17 go test -v -run TestSimulation ./revocation/journal   # one, with every step
 const (
-	simSeeds = 40
+	simSeeds = 150
 	simSteps = 300
 )
 
