@@ -51,7 +51,7 @@ func (b *Broker) client(ctx context.Context, req *ExchangeRequest, v view) (*ide
 	if len(req.Caller.Certificates) > 0 && b.takesCertificates() {
 		p, err := b.cfg.Identity.AuthenticateX509(req.Caller.Certificates, v.now)
 		if err != nil {
-			return nil, proofError(ErrClient, "client certificate", err)
+			return nil, proofError(ErrClient, err)
 		}
 		if err := b.refusesForeign(p, ErrClient); err != nil {
 			return nil, err
@@ -59,7 +59,7 @@ func (b *Broker) client(ctx context.Context, req *ExchangeRequest, v view) (*ide
 		byCert = p
 	}
 	if req.ClientAssertion != "" {
-		p, err := b.foreign(ctx, req.ClientAssertion, ErrClient, "client assertion", v)
+		p, err := b.foreign(ctx, req.ClientAssertion, ErrClient, v)
 		if err != nil {
 			return nil, err
 		}
@@ -104,7 +104,7 @@ func (b *Broker) subjectToken(ctx context.Context, raw, typ string, v view) (*pa
 		}
 		return &parties{subject: subject, parent: parent, own: []*ownProof{parent}}, parent.Actor, parent.MayAct, nil
 	}
-	p, err := b.foreign(ctx, raw, ErrSubjectToken, "subject token", v)
+	p, err := b.foreign(ctx, raw, ErrSubjectToken, v)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -129,7 +129,7 @@ func (b *Broker) actor(ctx context.Context, req *ExchangeRequest, client *identi
 
 func (b *Broker) actorToken(ctx context.Context, req *ExchangeRequest, p *parties, v view) (*identity.Principal, error) {
 	if !b.isOurs(req.ActorToken, v) {
-		actor, err := b.foreign(ctx, req.ActorToken, ErrActorToken, "actor token", v)
+		actor, err := b.foreign(ctx, req.ActorToken, ErrActorToken, v)
 		if err != nil {
 			return nil, err
 		}
@@ -185,12 +185,26 @@ func confirmed(c *token.Confirmation, thumbprint string) bool {
 }
 
 // foreign verifies a token of an identity source, and refuses one that a rule hits.
-func (b *Broker) foreign(ctx context.Context, raw string, sentinel error, what string, v view) (*identity.Principal, error) {
+func (b *Broker) foreign(ctx context.Context, raw string, sentinel error, v view) (*identity.Principal, error) {
 	p, err := b.cfg.Identity.Authenticate(ctx, raw, v.now)
+	if errors.Is(err, identity.ErrUnknownIssuer) && b.saysOurs(raw) {
+		err = errUnknownKey
+	}
 	if err != nil {
-		return nil, proofError(sentinel, what, err)
+		return nil, proofError(sentinel, err)
 	}
 	return p, b.refusesForeign(p, sentinel)
+}
+
+// saysOurs reports whether a token that was refused says that it is ours: then its key is gone
+// from the ring, and that is what its holder needs to hear.
+func (b *Broker) saysOurs(raw string) bool {
+	unverified, err := token.Parse(raw)
+	if err != nil {
+		return false
+	}
+	unverifiedClaims, err := token.DecodeObject(unverified.UnverifiedPayload())
+	return err == nil && unverifiedClaims["iss"] == b.cfg.Issuer
 }
 
 func (b *Broker) refusesForeign(p *identity.Principal, sentinel error) error {
@@ -256,14 +270,14 @@ func (b *Broker) verifyOwn(raw string, v view) (*token.Claims, string, error) {
 
 var errUnknownKey = errors.New("signed by an unknown key")
 
-// proofError wraps a failed proof for the caller: the sentinel, what it was, and why, in
-// words that hold nothing of the token. Keys that cannot be had are nobody's fault.
-func proofError(sentinel error, what string, err error) error {
+// proofError wraps a failed proof for the caller: the sentinel, and why, in words that hold
+// nothing of the token. Keys that cannot be had are nobody's fault.
+func proofError(sentinel, err error) error {
 	switch {
 	case errors.Is(err, identity.ErrKeysUnavailable):
 		return &UnavailableError{RetryAfter: retryKeys, Detail: "the issuer's keys are unavailable; try again", Cause: err}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return &UnavailableError{RetryAfter: retryKeys, Detail: "the request ended before its proof was checked", Cause: err}
 	}
-	return fmt.Errorf("%w: %s: %s", sentinel, what, publicReason(err))
+	return fmt.Errorf("%w: %s", sentinel, publicReason(err))
 }
