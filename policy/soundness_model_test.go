@@ -78,9 +78,9 @@ func drawBundle(t *rapid.T) *refBundle {
 		}
 		b.roles = append(b.roles, grants)
 	}
-	if chance(t, 70, "generous role") {
-		b.roles = append(b.roles, []refGrant{{refScope{"t1", "*", "**"}, refCondition{}}, {b.drawScope(t), refCondition{}}})
-		b.bindings = append(b.bindings, refBinding{principals: []string{"**"}, roles: []int{len(b.roles) - 1}})
+	if chance(t, 85, "generous role") {
+		b.roles = append(b.roles, drawGenerous(t))
+		b.bindings = append(b.bindings, refBinding{principals: []string{"**"}, when: drawCondition(t, false, 15), roles: []int{len(b.roles) - 1}})
 	}
 	for range rapid.IntRange(1, 4).Draw(t, "bindings") {
 		var roles []int
@@ -112,6 +112,43 @@ func drawBundle(t *rapid.T) *refBundle {
 	return b
 }
 
+// drawGenerous gives a role that covers nearly everything: at once, or by the values of one tag,
+// most of them, so that it matters which resource has which.
+func drawGenerous(t *rapid.T) []refGrant {
+	everything := refScope{"t1", "*", "**"}
+	if chance(t, 35, "at once") {
+		return []refGrant{{everything, drawCondition(t, true, 15)}}
+	}
+	var grants []refGrant
+	key := one(t, keys, "key")
+	for _, value := range values {
+		if chance(t, 75, "value") {
+			grants = append(grants, refGrant{everything, tagIs(key, value)})
+		}
+	}
+	if len(grants) == 0 || chance(t, 80, "untagged") {
+		grants = append(grants, refGrant{everything, tagMissing(key)})
+	}
+	return grants
+}
+
+func tagIs(key, value string) refCondition {
+	return refCondition{fmt.Sprintf("resource.tags.%s == %q", key, value), func(w *world) tri {
+		got, ok := w.tags[key]
+		if !ok {
+			return broken
+		}
+		return of(got == value)
+	}}
+}
+
+func tagMissing(key string) refCondition {
+	return refCondition{fmt.Sprintf("!has(resource.tags.%s)", key), func(w *world) tri {
+		_, ok := w.tags[key]
+		return of(!ok)
+	}}
+}
+
 // drawTagPattern narrows a pattern that is there already, more often than not: tags nest.
 func (tool *refTool) drawTagPattern(t *rapid.T) string {
 	if len(tool.tags) == 0 || chance(t, 40, "fresh") {
@@ -125,8 +162,17 @@ func (tool *refTool) drawTagPattern(t *rapid.T) string {
 	case tail:
 		return head + one(t, segments, "narrow")
 	}
-	return strings.Replace(outer, "*", one(t, []string{"a", "b"}, "narrow"), 1)
+	parts := strings.Split(outer, "/")
+	for i, part := range parts {
+		if narrower, ok := narrower[part]; ok { // within the vocabulary: the universe stands for no other
+			parts[i] = one(t, narrower, "narrow")
+			break
+		}
+	}
+	return strings.Join(parts, "/")
 }
+
+var narrower = map[string][]string{"*": {"a", "b", "a*"}, "a*": {"ab", "ab*", "a"}, "ab*": {"ab"}}
 
 // addTag adds a tag whose pattern nests with, or is disjoint from, those of its key.
 func (tool *refTool) addTag(tag refTag) {
@@ -240,18 +286,9 @@ func drawAtom(t *rapid.T, onResource bool) refCondition {
 	case "task":
 		return refCondition{`request.task == "x"`, func(w *world) tri { return of(w.task == "x") }}
 	case "tag":
-		return refCondition{fmt.Sprintf("resource.tags.%s == %q", key, value), func(w *world) tri {
-			got, ok := w.tags[key]
-			if !ok {
-				return broken
-			}
-			return of(got == value)
-		}}
+		return tagIs(key, value)
 	case "no tag":
-		return refCondition{fmt.Sprintf("!has(resource.tags.%s)", key), func(w *world) tri {
-			_, ok := w.tags[key]
-			return of(!ok)
-		}}
+		return tagMissing(key)
 	case "action":
 		return refCondition{`action == "r"`, func(w *world) tri { return of(w.action == "r") }}
 	case "tool":
