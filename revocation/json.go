@@ -39,8 +39,17 @@ func (r *Rule) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*r = Rule(j)
+	r.Entries = someEntries(j.Entries)
 	r.CreatedAt, r.ExpiresAt = millis(j.CreatedAt), millis(j.ExpiresAt)
 	return r.Validate()
+}
+
+// someEntries gives an empty list one form.
+func someEntries(entries []token.Rev) []token.Rev {
+	if len(entries) == 0 {
+		return nil
+	}
+	return entries
 }
 
 type jsonLift struct {
@@ -67,6 +76,7 @@ func (l *Lift) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*l = Lift(j)
+	l.Entries = someEntries(j.Entries)
 	l.At, l.ExpiresAt = millis(j.At), millis(j.ExpiresAt)
 	return l.Validate()
 }
@@ -93,7 +103,7 @@ func (g *Lineage) UnmarshalJSON(data []byte) error {
 	if err != nil || fmt.Sprintf("%016x", id) != j.ID {
 		return fmt.Errorf("%w: lineage is not 16 hex digits", ErrRecord)
 	}
-	*g = Lineage{ID: id, Marker: j.Marker, Base: j.Base, OpenedAt: millis(j.OpenedAt)}
+	*g = Lineage{ID: id, Marker: j.Marker, Base: someEntries(j.Base), OpenedAt: millis(j.OpenedAt)}
 	return g.Validate()
 }
 

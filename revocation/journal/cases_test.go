@@ -77,7 +77,7 @@ func minted(r *replica) token.Rev { return r.index.Position() }
 
 func (s *stage) want(x *revocation.Index, who string, rule revocation.Rule, rev token.Rev, revoked bool) {
 	s.Helper()
-	if hit, ok := x.Revoked(claimsFor(&rule, rev), "k"); ok != revoked {
+	if hit, ok := x.Revoked(claimsFor(&rule, rev, s.clock(0)()), "k"); ok != revoked {
 		live, have := x.Rule(rule.ID)
 		s.Errorf("on %s a token of %v is revoked by %s: %v, want %v; rule there: %v %v %+v, lineages %s",
 			who, rev, rule.Value, ok, revoked, have, live.Entries, hit, chains(x))

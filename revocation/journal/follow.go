@@ -15,6 +15,18 @@ const (
 	readBatch   = 512
 	appendBatch = 256
 	all         = 1<<31 - 1
+	maxIdle     = 100 // rounds in which others changed the log, and this replica nothing
+)
+
+var errRestless = errors.New("the revocation log changes faster than it can be followed")
+
+// outcome is what became of a repair.
+type outcome int
+
+const (
+	nothing  outcome = iota // there was nothing to do
+	progress                // the log was changed
+	changed                 // another has changed the log
 )
 
 // scan collects what a log holds while it is read again from its start.
@@ -47,11 +59,14 @@ func (j *Journal) Sync(ctx context.Context) error {
 	return err
 }
 
-// follow is sync with the gate held.
+// follow is Sync with the gate held.
 func (j *Journal) follow(ctx context.Context) error {
-	for {
+	for idle := 0; ; {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if idle++; idle > maxIdle {
+			return errRestless
 		}
 		began := j.cfg.Now()
 		var tail store.Tail
@@ -75,7 +90,10 @@ func (j *Journal) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !again {
+		if again == progress {
+			idle = 0
+		}
+		if again == nothing {
 			j.lost = token.Rev{}
 			j.confirmed.Store(began.UnixNano())
 			return nil
@@ -352,8 +370,8 @@ func (j *Journal) keepPending(withCursor bool) {
 }
 
 // repair begins a new lineage where the present one cannot go on, and appends what is
-// missing. It reports whether it changed the log, or found it changed.
-func (j *Journal) repair(ctx context.Context, tail store.Tail, mustOpen bool) (again bool, err error) {
+// missing.
+func (j *Journal) repair(ctx context.Context, tail store.Tail, mustOpen bool) (outcome, error) {
 	limit := appendBatch
 	if mustOpen {
 		limit = all
@@ -363,32 +381,37 @@ func (j *Journal) repair(ctx context.Context, tail store.Tail, mustOpen bool) (a
 	at := j.cur.at
 	j.mu.Unlock()
 	if !mustOpen && len(events) == 0 {
-		return false, nil
+		return nothing, nil
+	}
+	if mustOpen && at != rev(tail.Position) {
+		return changed, nil
 	}
 	entries := make([]store.Entry, 0, len(events))
 	for i := range events {
 		e, err := entry(&events[i], j.cfg.TokenLife)
 		if err != nil {
-			return false, fmt.Errorf("encoding for the revocation log: %w", err)
+			return nothing, fmt.Errorf("encoding for the revocation log: %w", err)
 		}
 		entries = append(entries, e)
 	}
-	if !mustOpen {
-		err = j.call(ctx, len(entries), func(ctx context.Context) error {
-			_, err := j.log.Append(ctx, position(at), entries...)
-			return err
-		})
-	} else if at == rev(tail.Position) {
-		err = j.call(ctx, len(entries), func(ctx context.Context) error {
-			_, err := j.log.Open(ctx, tail, entries)
-			return err
-		})
+	err := j.call(ctx, len(entries), func(ctx context.Context) (err error) {
+		if mustOpen {
+			_, err = j.log.Open(ctx, tail, entries)
+		} else {
+			_, err = j.log.Append(ctx, position(at), entries...)
+		}
+		return err
+	})
+	if mustOpen {
 		j.cfg.Logger.InfoContext(ctx, "revocation log opens a lineage", "after", at.String(), "put_back", len(entries), "error", err)
 	}
-	if err == nil || errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrDiscontinuity) {
-		return true, nil
+	switch {
+	case err == nil:
+		return progress, nil
+	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrDiscontinuity):
+		return changed, nil
 	}
-	return false, fmt.Errorf("writing the revocation log: %w", err)
+	return nothing, fmt.Errorf("writing the revocation log: %w", err)
 }
 
 // call bounds one call to the log; more where there is much to carry.

@@ -29,7 +29,6 @@ const (
 	durableLocal = jrnl.DurableLocal
 	simDir       = "/replica"
 	simFile      = simDir + "/revocations.journal"
-	tokenLife    = 4 * time.Hour
 	ruleLife     = 8 * time.Hour
 )
 
@@ -75,8 +74,8 @@ func simSelector(n int) (revocation.Selector, string) {
 }
 
 // claimsFor makes a token of that rev which the rule matches, and no other rule.
-func claimsFor(r *revocation.Rule, rev token.Rev) *token.Claims {
-	c := &token.Claims{Subject: "s", ClientID: "c", ID: simID(1<<21, 1), Rev: rev}
+func claimsFor(r *revocation.Rule, rev token.Rev, issued time.Time) *token.Claims {
+	c := &token.Claims{Subject: "s", ClientID: "c", ID: simID(1<<21, 1), Rev: rev, IssuedAt: issued.Unix()}
 	switch r.Selector {
 	case revocation.SelectRole:
 		c.Roles = []string{"other", r.Value}
@@ -171,7 +170,7 @@ func (s *sim) checkOld(who string, x *revocation.Index) {
 			if tok.applied[i] {
 				continue
 			}
-			if _, hit := x.Revoked(claimsFor(&rule.Rule, tok.rev), "k"); !hit {
+			if _, hit := x.Revoked(claimsFor(&rule.Rule, tok.rev, tok.issued), "k"); !hit {
 				s.t.Errorf("seed %d step %d: token %d (%v, minted by %s in step %d) survives rule %d (%v) on %s, lineages %s",
 					s.seed, s.step, n, tok.rev, tok.by, tok.step, i, live.Entries, who, chains(x))
 				return
@@ -199,7 +198,7 @@ func (s *sim) checkWhole() {
 				continue
 			}
 			for n, tok := range s.tokens {
-				hit, ok := x.Revoked(claimsFor(&rule.Rule, tok.rev), "k")
+				hit, ok := x.Revoked(claimsFor(&rule.Rule, tok.rev, tok.issued), "k")
 				if ok && tok.inLog[i] {
 					s.t.Errorf("seed %d: token %d (%v, minted by %s in step %d) is hit on %s by rule %d, which its minter had from the log: %+v, entries %v, lineages %+v",
 						s.seed, n, tok.rev, tok.by, tok.step, who, i, hit, live.Entries, chains(x))

@@ -99,7 +99,7 @@ type simRule struct {
 // simToken is a token, and what its minter had applied when it read the position.
 type simToken struct {
 	rev     token.Rev
-	expires time.Time
+	issued  time.Time    // by the minter's clock
 	applied map[int]bool // at all
 	inLog   map[int]bool // as entries of the log
 	by      string
@@ -182,7 +182,7 @@ func (s *sim) mint() {
 	if !r.Ready() {
 		return
 	}
-	tok := &simToken{rev: r.index.Position(), expires: s.now.Add(tokenLife), applied: map[int]bool{}, inLog: map[int]bool{}, by: r.name, step: s.step}
+	tok := &simToken{rev: r.index.Position(), issued: s.clock(r)(), applied: map[int]bool{}, inLog: map[int]bool{}, by: r.name, step: s.step}
 	complete := map[uint64]bool{} // what lies in a lineage without its marker cannot be stamped yet
 	for _, g := range r.index.Lineages() {
 		complete[g.ID] = true
