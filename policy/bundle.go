@@ -57,8 +57,9 @@ func (r *reader) finish(opt Options) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	if faults := b.failedTests(); len(faults) > 0 {
-		return nil, &BundleError{Faults: faults}
+	results := b.RunTests()
+	if faults := failedTests(results); len(faults) > 0 {
+		return nil, &BundleError{Faults: faults, Tests: results}
 	}
 	return b, nil
 }

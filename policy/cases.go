@@ -154,9 +154,9 @@ func (t *testCase) differs(d *Decision) string {
 }
 
 // failedTests makes faults of the tests that fail.
-func (b *Bundle) failedTests() []Fault {
+func failedTests(results []TestResult) []Fault {
 	var faults []Fault
-	for _, r := range b.RunTests() {
+	for _, r := range results {
 		if r.OK {
 			continue
 		}

@@ -29,7 +29,11 @@ func (f Fault) String() string {
 }
 
 // BundleError is all that is wrong with a bundle, sorted by file and line.
-type BundleError struct{ Faults []Fault }
+type BundleError struct {
+	Faults []Fault
+	// Tests are the results of all the bundle's tests, where nothing but tests failed.
+	Tests []TestResult
+}
 
 // Error lists the faults, one a line.
 func (e *BundleError) Error() string {

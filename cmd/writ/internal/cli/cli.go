@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -73,6 +74,7 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	defer stop()
 	e := &env{in: in, out: out, err: errOut}
 	root := e.root()
+	e.json = slices.Contains(args, "--json") // for faults that end the parsing before it gets there
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)

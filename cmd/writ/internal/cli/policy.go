@@ -45,9 +45,20 @@ func (f *bundleFlags) load() (*policy.Bundle, error) {
 	}
 	b, err := policy.Load(os.DirFS(f.dir), opt)
 	if err != nil {
-		return nil, fmt.Errorf("bundle %s: %w", f.dir, err)
+		return nil, hinted(ExitFailed, fmt.Errorf("bundle %s: %w", f.dir, err), f.hint(""))
 	}
 	return b, nil
+}
+
+// hint adds to a hint what is easily forgotten.
+func (f *bundleFlags) hint(text string) string {
+	if f.config != "" || len(f.environment) > 0 {
+		return text
+	}
+	if text != "" {
+		text += "; "
+	}
+	return text + "what conditions read as env comes from --config, or from --env"
 }
 
 func (e *env) policyCheckCommand() *cobra.Command {
@@ -70,7 +81,7 @@ func (e *env) policyCheck(f *bundleFlags) error {
 		if perr := e.print(map[string]any{"ok": false, "faults": faults.Faults}, nil); perr != nil {
 			return perr
 		}
-		return hinted(ExitFailed, fmt.Errorf("%d faults", len(faults.Faults)), "")
+		return hinted(ExitFailed, fmt.Errorf("%d faults", len(faults.Faults)), f.hint(""))
 	}
 	if err != nil {
 		return err
@@ -81,43 +92,70 @@ func (e *env) policyCheck(f *bundleFlags) error {
 
 func (e *env) policyTestCommand() *cobra.Command {
 	var f bundleFlags
+	var explain bool
 	c := &cobra.Command{
 		Use: "test DIR", Short: "run the bundle's own test cases", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			f.dir = args[0]
-			return e.policyTest(&f)
+			return e.policyTest(&f, explain)
 		},
 	}
 	f.flags(c)
+	c.Flags().BoolVar(&explain, "explain", false, "show the whole decision of each case that fails")
 	return c
 }
 
-func (e *env) policyTest(f *bundleFlags) error {
+// testCase is the result of one case, as it is printed.
+type testCase struct {
+	policy.TestResult
+	Trace string `json:"trace,omitempty"`
+}
+
+func (e *env) policyTest(f *bundleFlags, explain bool) error {
 	b, err := f.load()
-	if err != nil {
+	var results []policy.TestResult
+	var faults *policy.BundleError
+	switch {
+	case errors.As(err, &faults) && faults.Tests != nil:
+		results = faults.Tests
+	case err != nil:
 		return err
+	default:
+		results = b.RunTests()
 	}
-	results := b.RunTests()
-	failed := 0
+	var failed int
+	cases := make([]testCase, 0, len(results))
 	for _, r := range results {
+		c := testCase{TestResult: r}
 		if !r.OK {
 			failed++
-		}
-	}
-	err = e.print(map[string]any{"passed": len(results) - failed, "failed": failed, "cases": results}, func(w io.Writer) {
-		for _, r := range results {
-			if r.OK {
-				line(w, "ok    %s", r.Name)
-			} else {
-				line(w, "FAIL  %s (%s:%d): %s", r.Name, r.File, r.Line, r.Message)
+			if explain {
+				c.Trace = r.Decision.Trace.String()
 			}
 		}
-		line(w, "%d passed, %d failed", len(results)-failed, failed)
+		cases = append(cases, c)
+	}
+	err = e.print(map[string]any{"passed": len(cases) - failed, "failed": failed, "cases": cases}, func(w io.Writer) {
+		printCases(w, cases)
+		line(w, "%d passed, %d failed", len(cases)-failed, failed)
 	})
 	if err == nil && failed > 0 {
-		return hinted(ExitFailed, fmt.Errorf("%d of %d cases failed", failed, len(results)), "")
+		return hinted(ExitFailed, fmt.Errorf("%d of %d cases failed", failed, len(cases)), f.hint("--explain shows the decisions"))
 	}
 	return err
+}
+
+func printCases(w io.Writer, cases []testCase) {
+	for _, c := range cases {
+		if c.OK {
+			line(w, "ok    %s", c.Name)
+			continue
+		}
+		line(w, "FAIL  %s (%s:%d): %s", c.Name, c.File, c.Line, c.Message)
+		if c.Trace != "" {
+			line(w, "%s", c.Trace)
+		}
+	}
 }
 
 func (e *env) explainCommand() *cobra.Command {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -133,9 +134,9 @@ func (e *env) feedEvent(ev revocation.Event) error {
 	return e.print(out, func(w io.Writer) {
 		switch {
 		case ev.Rule != nil:
-			line(w, "%s rule %s %s %s %s", out.Position, ev.Rule.ID, ev.Rule.Selector, ev.Rule.Value, ev.Rule.Reason)
+			line(w, "%s rule %s %s %s", cmp.Or(out.Position, "local"), ev.Rule.ID, ev.Rule.Selector, ev.Rule.Value)
 		case ev.Lift != nil:
-			line(w, "%s lift of %s %s", out.Position, ev.Lift.RuleID, ev.Lift.Reason)
+			line(w, "%s lift of %s", cmp.Or(out.Position, "local"), ev.Lift.RuleID)
 		case ev.Heartbeat != nil:
 			line(w, "heartbeat at %s, tail confirmed %d ms ago", ev.Heartbeat.Position, ev.Heartbeat.ConfirmedAgoMS)
 		default:
@@ -188,7 +189,7 @@ func (e *env) verifiersCommand(a *access) *cobra.Command {
 			return e.print(list, func(w io.Writer) {
 				line(w, "tail %s, %d verifiers", list.Position, len(list.Verifiers))
 				for _, v := range list.Verifiers {
-					line(w, "%s  %s  at %s  %d behind", v.ID, v.Name, v.Position, v.Behind)
+					line(w, "%s  %s  %s, %d behind", v.ID, v.Name, progressOf(v), v.Behind)
 				}
 			})
 		},

@@ -180,9 +180,16 @@ func printRevocation(w io.Writer, r *wire.RevokeResponse) {
 	if r.Ack != nil {
 		line(w, "  %d of %d verifiers have applied it; p50 %.1f ms, p99 %.1f ms", r.Ack.Acknowledged, r.Ack.Verifiers, r.Ack.P50MS, r.Ack.P99MS)
 		for _, v := range r.Ack.Lagging {
-			line(w, "  lags: %s %s at %s", v.Name, v.ID, v.Position)
+			line(w, "  lags: %s %s, %s", v.Name, v.ID, progressOf(v))
 		}
 	}
+}
+
+func progressOf(v wire.Verifier) string {
+	if v.Position == "" {
+		return "has acknowledged nothing yet"
+	}
+	return "is at " + v.Position
 }
 
 // revokeFile revokes the jti on each line, with a progress line. It goes on after a failure,
