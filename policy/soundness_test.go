@@ -57,7 +57,10 @@ func (s *scene) drawRequest(t *rapid.T) {
 }
 
 func (s *scene) drawParent(t *rapid.T) {
-	parent := &policy.Parent{Remaining: 40 * time.Minute, Depth: rapid.IntRange(0, len(s.asked.actors)).Draw(t, "depth")}
+	parent := &policy.Parent{Remaining: 40 * time.Minute, Depth: uniform(t, len(s.asked.actors)+1, "depth")}
+	if chance(t, 5, "an actor was shed") {
+		parent.Depth++
+	}
 	s.asked.parent, s.asked.parentDepth = []refScope{}, parent.Depth
 	var members []scopes.Scope
 	for range rapid.IntRange(1, 3).Draw(t, "parent scopes") {
