@@ -26,11 +26,12 @@ import (
 type Ledger struct {
 	cfg   LedgerConfig
 	input chan entry
+	kick  chan struct{} // something waits in input
 	seed  maphash.Seed
 
 	mu      sync.Mutex
 	shapes  map[uint64]*shape
-	ids     map[uuid.UUID]int64 // jti → expiry; descendants count for each ancestor
+	ids     map[uuid.UUID]int64 // jti → expiry
 	tasks   map[string]*taskCount
 	dropped int64
 }
@@ -51,7 +52,7 @@ type entry struct {
 type shape struct {
 	claims *token.Claims // of one token of this kind
 	kid    string
-	counts map[int64]int64 // minute of expiry → tokens
+	counts map[int64]int64 // minute by which they have expired → tokens
 	last   int64           // the longest expiry
 }
 
@@ -84,7 +85,7 @@ func NewLedger(cfg LedgerConfig) *Ledger {
 		cfg.Tasks = 100_000
 	}
 	return &Ledger{
-		cfg: cfg, input: make(chan entry, 4096), seed: maphash.MakeSeed(),
+		cfg: cfg, input: make(chan entry, 4096), kick: make(chan struct{}, 1), seed: maphash.MakeSeed(),
 		shapes: map[uint64]*shape{}, ids: map[uuid.UUID]int64{}, tasks: map[string]*taskCount{},
 	}
 }
@@ -98,6 +99,10 @@ func (l *Ledger) Issued(c *token.Claims, kid string) {
 		l.dropped++
 		l.mu.Unlock()
 	}
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
 }
 
 // Run takes in what was issued until ctx ends, and forgets what has expired.
@@ -106,9 +111,9 @@ func (l *Ledger) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		select {
-		case e := <-l.input:
+		case <-l.kick:
 			l.mu.Lock()
-			l.add(e)
+			l.drain()
 			l.mu.Unlock()
 		case <-tick.C:
 			l.mu.Lock()
@@ -120,7 +125,8 @@ func (l *Ledger) Run(ctx context.Context) error {
 	}
 }
 
-// drain takes in what waits, so that a preview sees the tokens issued before it.
+// drain takes in what waits. It is the only one that does, under mu, so that a preview sees the
+// tokens issued before it.
 func (l *Ledger) drain() {
 	for range cap(l.input) {
 		select {
@@ -133,11 +139,11 @@ func (l *Ledger) drain() {
 }
 
 func (l *Ledger) add(e entry) {
-	minute := e.claims.Expiry/60 + 1
+	minute := (e.claims.Expiry + 59) / 60
 	if !l.addShape(e, minute) {
 		l.dropped++
 	}
-	l.addIDs(e.claims)
+	l.addID(e.claims)
 	if e.claims.Task != "" {
 		l.addTask(e.claims, minute)
 	}
@@ -161,19 +167,16 @@ func (l *Ledger) addShape(e entry, minute int64) bool {
 	return true
 }
 
-func (l *Ledger) addIDs(c *token.Claims) {
-	note := func(id string) {
-		u, err := uuid.Parse(id)
-		if err != nil {
-			return
-		}
-		if _, ok := l.ids[u]; !ok && len(l.ids) >= l.cfg.IDs {
-			l.dropped++
-			return
-		}
-		l.ids[u] = max(l.ids[u], c.Expiry)
+func (l *Ledger) addID(c *token.Claims) {
+	u, err := uuid.Parse(c.ID)
+	if err != nil {
+		return
 	}
-	note(c.ID)
+	if _, ok := l.ids[u]; !ok && len(l.ids) >= l.cfg.IDs {
+		l.dropped++
+		return
+	}
+	l.ids[u] = max(l.ids[u], c.Expiry)
 }
 
 func (l *Ledger) addTask(c *token.Claims, minute int64) {
@@ -218,15 +221,17 @@ func (l *Ledger) shapeKey(c *token.Claims, kid string) uint64 {
 
 func (l *Ledger) sweep(now int64) {
 	minute := now / 60
+	gone := func(m, _ int64) bool { return m <= minute }
 	for k, s := range l.shapes {
-		maps.DeleteFunc(s.counts, func(m, _ int64) bool { return m < minute })
+		maps.DeleteFunc(s.counts, gone)
 		if len(s.counts) == 0 {
 			delete(l.shapes, k)
 		}
 	}
-	maps.DeleteFunc(l.ids, func(_ uuid.UUID, exp int64) bool { return exp < now })
+	maps.DeleteFunc(l.ids, func(_ uuid.UUID, exp int64) bool { return exp <= now })
 	for k, t := range l.tasks {
-		if t.last < now {
+		maps.DeleteFunc(t.tokens, gone)
+		if len(t.tokens) == 0 {
 			delete(l.tasks, k)
 		}
 	}

@@ -41,18 +41,16 @@ type Revocation struct {
 }
 
 // RevokeNeed is the scope that an order needs: writ:revoke:<selector>/<value>, or, for a value
-// that is too long for a scope, that of every value of the selector.
+// that fits into no scope, that of every value of the selector.
 func RevokeNeed(sel revocation.Selector, value string) (scopes.Scope, error) {
 	segments := []string{string(sel)}
 	if value != "" {
 		segments = append(segments, value)
 	}
-	resource, err := scopes.Resource(segments...)
-	if err != nil {
-		return scopes.Scope{}, requestError("value: %s", err)
-	}
-	if s, err := scopes.Make(policy.BuiltinTool, "revoke", resource); err == nil {
-		return s, nil
+	if resource, err := scopes.Resource(segments...); err == nil {
+		if s, err := scopes.Make(policy.BuiltinTool, "revoke", resource); err == nil {
+			return s, nil
+		}
 	}
 	s, err := scopes.Make(policy.BuiltinTool, "revoke", string(sel)+"/*")
 	if err != nil {
