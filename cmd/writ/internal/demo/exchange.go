@@ -16,7 +16,7 @@ import (
 
 const (
 	grantExchange   = "urn:ietf:params:oauth:grant-type:token-exchange"
-	typeJWT         = "urn:ietf:params:oauth:token-type:jwt"          //nolint:gosec // a type name of RFC 8693, not a credential
+	typeJWT         = "urn:ietf:params:oauth:token-type:jwt"
 	typeAccessToken = "urn:ietf:params:oauth:token-type:access_token" //nolint:gosec // a type name of RFC 8693, not a credential
 )
 
@@ -72,16 +72,17 @@ func (s *story) exchange(ctx context.Context, a ask) (*granted, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s answered with a token, but %w", r.what, err)
 	}
+	fresh := !s.issued[g.ID]
+	s.issued[g.ID] = true
 	life, _ := r.member("expires_in")
 	return g, firstOf(
 		s.keys.verify(g),
 		equal("alg", g.Algorithm, "ES256"), equal("typ", g.Type, "at+jwt"),
 		equal("iss", g.Issuer, s.world.Issuer()), equal("scope", g.Scope, a.scope), equal("txn", g.Task, s.taskOf(a)),
-		that(uuid7.MatchString(g.ID) && !s.issued[g.ID], "jti %q is no fresh UUIDv7", g.ID),
+		that(uuid7.MatchString(g.ID) && fresh, "jti %q is no fresh UUIDv7", g.ID),
 		that(position.MatchString(g.Rev), "rev %q is no position in the revocation log", g.Rev),
 		that(version.MatchString(g.Policy), "pol %q is no policy version", g.Policy),
 		s.times(g, text(life)),
-		s.note(g),
 	)
 }
 
@@ -91,11 +92,6 @@ var (
 	position = regexp.MustCompile(`\A[0-9a-f]{16}\.[0-9]+\z`)
 	version  = regexp.MustCompile(`\A[0-9a-f]{16}\z`)
 )
-
-func (s *story) note(g *granted) error {
-	s.issued[g.ID] = true
-	return nil
-}
 
 // taskOf is the task that the token must carry: a parent's is never lost.
 func (s *story) taskOf(a ask) string {
@@ -176,13 +172,13 @@ func (s *story) get(ctx context.Context, g *granted, path string) (*reply, error
 	return s.send(ctx, c)
 }
 
-// reads is an error unless the token reads the path, and the server knows whose it is.
-func (s *story) reads(ctx context.Context, g *granted, path string) (*reply, error) {
-	r, err := s.get(ctx, g, path)
+// reads is an error unless the token reads the orders, and the server knows whose it is.
+func (s *story) reads(ctx context.Context, g *granted) (*reply, error) {
+	r, err := s.get(ctx, g, pathOrders)
 	if err != nil {
 		return nil, err
 	}
-	want := []string{"resource", "sales" + strings.TrimPrefix(path, "/data"), "for", g.Subject}
+	want := []string{"resource", "sales/eu/orders", "for", g.Subject}
 	if chain := g.chain(); len(chain) > 0 {
 		want = append(want, "by", strings.Join(chain, " "))
 	}

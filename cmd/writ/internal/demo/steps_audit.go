@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -177,18 +176,23 @@ func (s *story) verifyCopy(change func([]byte) []byte, anchors []audit.Checkpoin
 	if err := os.CopyFS(dir, os.DirFS(s.world.AuditDir())); err != nil {
 		return audit.Report{}, err
 	}
-	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return audit.Report{}, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	err = fs.WalkDir(root.FS(), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		log, err := os.ReadFile(path) //nolint:gosec // a copy that was made above
+		log, err := root.ReadFile(path)
 		if err != nil || len(log) == 0 {
 			return err
 		}
-		return os.WriteFile(path, change(log), 0o600)
+		return root.WriteFile(path, change(log), 0o600)
 	})
 	if err != nil {
 		return audit.Report{}, err
 	}
-	return audit.Verify(os.DirFS(dir), s.world.RecordsKey(), anchors)
+	return audit.Verify(root.FS(), s.world.RecordsKey(), anchors)
 }

@@ -26,7 +26,7 @@ func delegation(ctx context.Context, s *story) error {
 	); err != nil {
 		return err
 	}
-	if _, err := s.reads(ctx, g, pathOrders); err != nil {
+	if _, err := s.reads(ctx, g); err != nil {
 		return err
 	}
 	// The agent may read this; the person may not.
@@ -62,7 +62,7 @@ func subAgent(ctx context.Context, s *story) error {
 	); err != nil {
 		return err
 	}
-	if _, err := s.reads(ctx, g, pathOrders); err != nil {
+	if _, err := s.reads(ctx, g); err != nil {
 		return err
 	}
 	r, err := s.get(ctx, g, pathRefunds)

@@ -61,7 +61,7 @@ func (s *story) afterRotation(ctx context.Context, old *granted, newKey string) 
 		return err
 	}
 	for _, g := range []*granted{old, s.own, fresh} {
-		if _, err := s.reads(ctx, g, pathOrders); err != nil {
+		if _, err := s.reads(ctx, g); err != nil {
 			return fmt.Errorf("with a token of key %s: %w", g.KeyID, err)
 		}
 	}

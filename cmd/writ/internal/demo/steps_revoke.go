@@ -66,7 +66,7 @@ func revokeParent(ctx context.Context, s *story) error {
 		return err
 	}
 	for _, alive := range []*granted{s.child, s.parent} {
-		if _, err := s.reads(ctx, alive, pathOrders); err != nil {
+		if _, err := s.reads(ctx, alive); err != nil {
 			return fmt.Errorf("after a dry run: %w", err)
 		}
 	}
@@ -95,7 +95,7 @@ func revokeParent(ctx context.Context, s *story) error {
 	if err := r.is(http.StatusBadRequest, "error", "invalid_request"); err != nil {
 		return err
 	}
-	_, err = s.reads(ctx, s.own, pathOrders)
+	_, err = s.reads(ctx, s.own)
 	return err
 }
 
@@ -142,7 +142,7 @@ func revokeRole(ctx context.Context, s *story) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.reads(ctx, s.own, pathOrders); err != nil {
+	if _, err := s.reads(ctx, s.own); err != nil {
 		return err
 	}
 	if err := s.revoke(ctx, ops, "role", roleReader, "the role was too wide"); err != nil {
@@ -187,7 +187,7 @@ func (s *story) afterRole(ctx context.Context) error {
 	if err := firstOf(s.own.whose(agent.Audience, agent.ID), equal("roles", s.own.Roles, []string{roleReader})); err != nil {
 		return err
 	}
-	if _, err := s.reads(ctx, s.own, pathOrders); err != nil {
+	if _, err := s.reads(ctx, s.own); err != nil {
 		return fmt.Errorf("a token minted after the rule: %w", err)
 	}
 	return nil

@@ -26,7 +26,7 @@ func read(ctx context.Context, s *story) error {
 	); err != nil {
 		return err
 	}
-	if _, err := s.reads(ctx, g, pathOrders); err != nil {
+	if _, err := s.reads(ctx, g); err != nil {
 		return err
 	}
 	r, err := s.get(ctx, nil, pathOrders)
@@ -76,7 +76,7 @@ func (s *story) fetchKeys(ctx context.Context) error {
 // write: what the token does not say is refused and changes nothing; the token that says it
 // lives five minutes, and works.
 func write(ctx context.Context, s *story) error {
-	before, err := s.reads(ctx, s.own, pathOrders)
+	before, err := s.reads(ctx, s.own)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func write(ctx context.Context, s *story) error {
 	if err := s.insufficient(r, writeEU); err != nil {
 		return err
 	}
-	after, err := s.reads(ctx, s.own, pathOrders)
+	after, err := s.reads(ctx, s.own)
 	if err != nil {
 		return err
 	}

@@ -86,21 +86,42 @@ func writeBundle(dir string) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("looking for policy bundle: %w", err)
 	}
+	next := dir + ".new" // moved into place when it is whole
+	if err := errors.Join(os.RemoveAll(next), os.Mkdir(next, 0o700)); err != nil {
+		return fmt.Errorf("writing policy bundle: %w", err)
+	}
+	if err := copyBundle(next); err != nil {
+		return fmt.Errorf("writing policy bundle: %w", err)
+	}
+	if err := os.Rename(next, dir); err != nil {
+		return fmt.Errorf("writing policy bundle: %w", err)
+	}
+	return nil
+}
+
+// copyBundle does not use os.CopyFS: embedded files are read-only, these are there to be edited.
+func copyBundle(dir string) (err error) {
 	bundle, err := examples.Bundle()
 	if err != nil {
 		return err
 	}
-	if err := os.CopyFS(dir, bundle); err != nil {
-		return fmt.Errorf("writing policy bundle: %w", err)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
 	}
-	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	defer func() { err = errors.Join(err, root.Close()) }()
+	return fs.WalkDir(bundle, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if entry.IsDir() {
-			return os.Chmod(path, 0o700)
+			return root.MkdirAll(path, 0o700)
 		}
-		return os.Chmod(path, 0o600) // embedded files are read-only, these are there to be edited
+		text, err := fs.ReadFile(bundle, path)
+		if err != nil {
+			return err
+		}
+		return root.WriteFile(path, text, 0o600)
 	})
 }
 

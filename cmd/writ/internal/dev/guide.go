@@ -44,11 +44,8 @@ func (w *World) Lines() []Line {
 	token := func(name string) string { return `"$(cat ` + shell(w.tokenFile(name)) + `)"` }
 	kept := func(name string) string { return filepath.Join(w.dir, "tokens", name) }
 	exchange := func(to string, parameters ...string) string {
-		line := "(umask 077; curl -s " + w.Issuer() + "/token -d grant_type=urn:ietf:params:oauth:grant-type:token-exchange"
-		for _, p := range parameters {
-			line += " --data-urlencode " + p
-		}
-		return line + ` | sed -n 's/.*"access_token":"\([^"]*\)".*/\1/p' > ` + shell(kept(to)) + ")"
+		return "(umask 077; curl -s " + w.Issuer() + "/token -d grant_type=urn:ietf:params:oauth:grant-type:token-exchange" +
+			" --data-urlencode " + strings.Join(parameters, " --data-urlencode ") + ` | sed -n 's/.*"access_token":"\([^"]*\)".*/\1/p' > ` + shell(kept(to)) + ")"
 	}
 	const ofJWT, ofIDToken = "subject_token_type=urn:ietf:params:oauth:token-type:jwt", "subject_token_type=urn:ietf:params:oauth:token-type:id_token"
 	with := func(name string) string { return `-H "Authorization: Bearer $(cat ` + shell(kept(name)) + `)" ` }

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/writbroker/writ/audit"
@@ -80,8 +81,8 @@ func Start(ctx context.Context, cfg Config) (*World, error) {
 // Close ends all parts, the last one first, and returns when each has ended.
 func (w *World) Close() error {
 	var errs []error
-	for i := len(w.ends) - 1; i >= 0; i-- {
-		errs = append(errs, w.ends[i]())
+	for _, end := range slices.Backward(w.ends) {
+		errs = append(errs, end())
 	}
 	w.ends = nil
 	return errors.Join(errs...)
@@ -223,7 +224,7 @@ func (w *World) openPublic(ctx context.Context, cfg Config) error {
 		}
 		return nil
 	})
-	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
+	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() { // nothing was accepted yet
 		return fmt.Errorf("%s is not loopback: the development broker speaks plain HTTP, and its identity provider signs for anybody", address)
 	}
 	return nil
