@@ -153,7 +153,7 @@ func TestLiftBeforeItsRule(t *testing.T) {
 	x := revocation.NewIndex(revocation.Options{})
 	rule := testRule(3, revocation.SelectSubject, "user:ann")
 	must(t, x.Apply(revocation.Event{Type: revocation.EventLift, Lift: &revocation.Lift{ID: testID(9), RuleID: rule.ID, At: testStart, ExpiresAt: testStart}}))
-	must(t, x.Apply(ruleEvent(rule, token.Rev{})))
+	must(t, x.Apply(ruleEvent(rule, token.Rev{}), ruleEvent(rule, token.Rev{Lineage: 1, Seq: 3})))
 	if _, ok := x.Revoked(subjectClaims("user:ann", token.Rev{}), "k"); ok {
 		t.Error("a rule that was lifted before it came hits")
 	}

@@ -236,6 +236,33 @@ func TestIndexIsTheModel(t *testing.T) {
 	})
 }
 
+// TestScopeRulesOverlapExactly holds the trie against package scopes.
+func TestScopeRulesOverlapExactly(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x := revocation.NewIndex(revocation.Options{})
+		var rules []scopes.Scope
+		for i := range rapid.IntRange(1, 5).Draw(t, "rules") {
+			r := testRule(uint64(i), revocation.SelectScope, drawScope(t, rapid.SampledFrom([]string{"read", "*"}).Draw(t, "action")))
+			if err := x.Apply(ruleEvent(r, token.Rev{})); err != nil {
+				t.Fatal(err)
+			}
+			s, _ := scopes.Parse(r.Value)
+			rules = append(rules, s)
+		}
+		for range 10 {
+			text := drawScope(t, rapid.SampledFrom([]string{"read", "write", "*"}).Draw(t, "action"))
+			set, err := scopes.ParseSet(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := slices.ContainsFunc(rules, set.Overlaps)
+			if _, got := x.Revoked(&token.Claims{Scope: set}, "k"); got != want {
+				t.Fatalf("%s is hit: %v, want %v; rules %v", text, got, want, rules)
+			}
+		}
+	})
+}
+
 func step(t *rapid.T, m *model, x *revocation.Index, apply func(revocation.Event)) {
 	if len(m.rules) > 0 && rapid.IntRange(0, 4).Draw(t, "lift") == 0 {
 		ids := make([]string, 0, len(m.rules))

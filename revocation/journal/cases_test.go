@@ -293,11 +293,22 @@ func TestAbandonedOpenIsOvertaken(t *testing.T) {
 	rules := []revocation.Rule{s.revoke(a, "log"), s.revoke(a, "log"), s.revoke(a, "log")}
 	s.sync(b)
 	stamped := minted(a)
-	s.data.wipe()
+	s.data = s.data.fork(1) // all three are lost
+	a.log.data, b.log.data = s.data, s.data
 	a.log.cutOpen = 2
 	if err := a.Sync(t.Context()); err == nil {
 		t.Fatal("an open that was cut off succeeded")
 	}
+	a.log.fault = func(call string) (error, bool) { // a reads its own half, and can still not open
+		if call == "open" {
+			return errDown, false
+		}
+		return nil, false
+	}
+	if err := a.Sync(t.Context()); err == nil {
+		t.Fatal("nothing was opened, and nobody said so")
+	}
+	a.log.fault = nil
 	if got := a.index.Position(); got.Lineage != stamped.Lineage {
 		t.Fatalf("stamps %v, of a lineage without a marker", got)
 	}

@@ -15,7 +15,7 @@ const (
 	readBatch   = 512
 	appendBatch = 256
 	all         = 1<<31 - 1
-	maxIdle     = 100 // rounds in which others changed the log, and this replica nothing
+	maxIdle     = 100 // rounds in which nothing left the pending list
 )
 
 var errRestless = errors.New("the revocation log changes faster than it can be followed")
@@ -61,7 +61,7 @@ func (j *Journal) Sync(ctx context.Context) error {
 
 // follow is Sync with the gate held.
 func (j *Journal) follow(ctx context.Context) error {
-	for idle := 0; ; {
+	for idle, least := 0, all; ; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -90,8 +90,8 @@ func (j *Journal) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if again == progress {
-			idle = 0
+		if left := j.Pending(); again == progress && left < least {
+			idle, least = 0, left
 		}
 		if again == nothing {
 			j.lost = token.Rev{}
