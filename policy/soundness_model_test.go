@@ -96,8 +96,13 @@ func drawBundle(t *rapid.T) *refBundle {
 		}
 		b.denies = append(b.denies, d)
 	}
-	if chance(t, 60, "generous delegation") {
-		b.delegations = append(b.delegations, refDelegation{agents: []string{"**"}, subjects: []string{"**"}, depth: 3, ceiling: []refScope{{"t1", "*", "**"}, {"t2", "*", "**"}}})
+	for _, agents := range [][]string{{"k:*"}, {"u:*", "k:c:d"}} { // each to a depth of its own
+		if chance(t, 75, "generous delegation") {
+			b.delegations = append(b.delegations, refDelegation{
+				agents: agents, subjects: one(t, [][]string{{"**"}, {"**"}, {"u:*"}}, "subjects"), depth: one(t, []int{1, 2, 3, 3}, "depth"),
+				ceiling: []refScope{{"t1", "*", "**"}, {"t2", "*", "**"}},
+			})
+		}
 	}
 	for range rapid.IntRange(1, 4).Draw(t, "delegations") {
 		d := refDelegation{agents: drawPatterns(t), subjects: drawPatterns(t), depth: rapid.IntRange(1, 3).Draw(t, "depth"), when: drawCondition(t, true, 30)}

@@ -36,7 +36,7 @@ func drawScene(t *rapid.T) *scene {
 
 func (s *scene) drawRequest(t *rapid.T) {
 	s.asked = refRequest{subject: drawParty(t, s.reference)}
-	for range one(t, []int{0, 0, 1, 1, 2, 3}, "actors") {
+	for range one(t, []int{0, 0, 1, 1, 2, 2, 3}, "actors") {
 		s.asked.actors = append(s.asked.actors, drawParty(t, s.reference))
 	}
 	s.asked.task = one(t, []string{"", "x"}, "task")
