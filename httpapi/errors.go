@@ -137,12 +137,24 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	if err != nil {
 		status, buf = http.StatusInternalServerError, []byte(`{"error":"server_error"}`)
 	}
+	writeBody(w, status, buf)
+}
+
+// Header values that answers share. They are read, never changed.
+var (
+	valueJSON    = []string{wire.TypeJSON}
+	valueNoStore = []string{"no-store"}
+	valueNoCache = []string{"no-cache"}
+	valueNoSniff = []string{"nosniff"}
+)
+
+func writeBody(w http.ResponseWriter, status int, buf []byte) {
 	h := w.Header()
-	h.Set("Content-Type", wire.TypeJSON)
-	h.Set("Cache-Control", "no-store")
-	h.Set("Pragma", "no-cache")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Length", strconv.Itoa(len(buf)))
+	h["Content-Type"] = valueJSON
+	h["Cache-Control"] = valueNoStore
+	h["Pragma"] = valueNoCache
+	h["X-Content-Type-Options"] = valueNoSniff
+	h["Content-Length"] = []string{strconv.Itoa(len(buf))}
 	w.WriteHeader(status)
 	_, _ = w.Write(buf)
 }
