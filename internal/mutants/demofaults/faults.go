@@ -35,8 +35,8 @@ func All() []Fault {
 		middleware = "verifier/middleware.go"
 	)
 	return []Fault{
-		{"read", "a cache may keep a token", "httpapi/errors.go",
-			`h.Set("Cache-Control", "no-store")`, `h.Set("Cache-Control", "private")`},
+		{"read", "the answer says a longer life than the token has", exchange,
+			"time.Unix(claims.Expiry, 0).Sub(x.now).Truncate(time.Second)", "time.Hour"},
 		{"read", "who sends no token is let through", middleware,
 			"if refused != nil {\n\t\t\t\trefused.write(w, v.metadataURL)",
 			"if refused != nil && r.Header.Get(\"Authorization\") != \"\" {\n\t\t\t\trefused.write(w, v.metadataURL)"},
