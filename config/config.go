@@ -81,10 +81,48 @@ type BreakGlass struct {
 	UIDs []int `yaml:"uids"`
 }
 
-// Store says where replicas keep what they share.
+// Store says where replicas keep what they share: "bolt" in the file at Path, for
+// one replica; "redis" on the server that Redis names, for any number of them.
 type Store struct {
-	Kind string `yaml:"kind"`
-	Path string `yaml:"path"`
+	Kind  string `yaml:"kind"`
+	Path  string `yaml:"path"`
+	Redis Redis  `yaml:"redis"`
+}
+
+// Redis says how to reach the shared store: one server, Sentinels (MasterName), or a
+// Cluster.
+type Redis struct {
+	Addresses  []string `yaml:"addresses"`
+	MasterName string   `yaml:"master_name"`
+	Cluster    bool     `yaml:"cluster"`
+	Database   int      `yaml:"database"`
+
+	Username string `yaml:"username"`
+	// PasswordFile is read anew for every connection.
+	PasswordFile         string   `yaml:"password_file"`
+	SentinelUsername     string   `yaml:"sentinel_username"`
+	SentinelPasswordFile string   `yaml:"sentinel_password_file"`
+	TLS                  RedisTLS `yaml:"tls"`
+	// InsecurePlaintext lets an address other than loopback be reached without TLS.
+	InsecurePlaintext bool `yaml:"insecure_plaintext"`
+
+	// MinReplicas of Redis must have a write before it is acknowledged. They have
+	// half of Timeout, the bound of one round trip, to confirm it.
+	MinReplicas int           `yaml:"min_replicas"`
+	Timeout     time.Duration `yaml:"timeout"`
+	// InsecureAllowEviction accepts a server that drops keys when its memory is full.
+	InsecureAllowEviction bool `yaml:"insecure_allow_eviction"`
+}
+
+// RedisTLS is TLS to Redis, and to its Sentinels.
+type RedisTLS struct {
+	Enabled bool `yaml:"enabled"`
+	// CAFile holds the roots that Redis is verified against; empty means the system's.
+	CAFile string `yaml:"ca_file"`
+	// CertFile and KeyFile authenticate the broker; both or neither.
+	CertFile   string `yaml:"cert_file"`
+	KeyFile    string `yaml:"key_file"`
+	ServerName string `yaml:"server_name"`
 }
 
 // Bundle says where the policy is and how often a change is looked for.

@@ -12,7 +12,7 @@ func Default() *Config {
 		Public:   Listener{Address: "127.0.0.1:8443"},
 		Admin:    Listener{Address: "127.0.0.1:8444"},
 		DataDir:  "/var/lib/writ",
-		Store:    Store{Kind: "bolt"},
+		Store:    Store{Kind: StoreBolt, Redis: Redis{Timeout: 2 * time.Second}},
 		Bundle:   Bundle{Reload: 10 * time.Second},
 		Identity: Identity{JWKSMaxStale: time.Hour, CacheEntries: 20_000},
 		Keys: Keys{
@@ -83,6 +83,8 @@ func (c *Config) paths() []*string {
 		&c.Audit.Dir, &c.Audit.Anchor.Webhook.TokenFile, &c.BreakGlass.Socket,
 		&c.Public.TLS.CertFile, &c.Public.TLS.KeyFile, &c.Public.TLS.ClientCAFile,
 		&c.Admin.TLS.CertFile, &c.Admin.TLS.KeyFile, &c.Admin.TLS.ClientCAFile,
+		&c.Store.Redis.PasswordFile, &c.Store.Redis.SentinelPasswordFile,
+		&c.Store.Redis.TLS.CAFile, &c.Store.Redis.TLS.CertFile, &c.Store.Redis.TLS.KeyFile,
 	}
 	for i := range c.Identity.Sources {
 		s := &c.Identity.Sources[i]

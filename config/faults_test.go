@@ -50,6 +50,20 @@ func TestFault(t *testing.T) {
 		{"every proxy trusted", "trusted_proxies:\n  - 0.0.0.0/0", "trusted_proxies[0]", "every address", first + 1},
 		{"proxy by name", "trusted_proxies: [lb]", "trusted_proxies[0]", "not an address", first},
 		{"store that is not there", "store: {kind: etcd}", "store.kind", "use bolt", first},
+		{"redis without an address", "store: {kind: redis}", "store.redis.addresses", "is missing", first},
+		{"redis that is not used", "store: {redis: {addresses: [127.0.0.1:6379]}}", "store.redis", "kind is bolt", first},
+		{"redis in the clear", "store: {kind: redis, redis: {addresses: [redis:6379]}}", "store.redis.addresses[0]", "without TLS", first},
+		{"redis without a port", "store: {kind: redis, redis: {addresses: [localhost]}}", "store.redis.addresses[0]", "is not host:port", first},
+		{"several servers of no kind", "store:\n  kind: redis\n  redis: {addresses: [127.0.0.1:1, 127.0.0.1:2]}", "store.redis.addresses", "set master_name", first + 2},
+		{"sentinels of a cluster", "store: {kind: redis, redis: {addresses: [127.0.0.1:1], cluster: true, master_name: m}}", "store.redis.master_name", "no Sentinels", first},
+		{"databases of a cluster", "store: {kind: redis, redis: {addresses: [127.0.0.1:1], cluster: true, database: 1}}", "store.redis.database", "no databases", first},
+		{"user without a password", "store: {kind: redis, redis: {addresses: [127.0.0.1:1], username: writ}}", "store.redis.password_file", "is missing", first},
+		{"sentinel user without a master", "store: {kind: redis, redis: {addresses: [127.0.0.1:1], sentinel_password_file: p}}", "store.redis.master_name", "is missing", first},
+		{"half of a client certificate", "store: {kind: redis, redis: {addresses: [127.0.0.1:1], tls: {enabled: true, cert_file: c}}}", "store.redis.tls", "only one of", first},
+		{"TLS that is not on", "store: {kind: redis, redis: {addresses: [127.0.0.1:1], tls: {ca_file: c}}}", "store.redis.tls.enabled", "is not true", first},
+		{"a wait for Redis without end", "store: {kind: redis, redis: {addresses: [127.0.0.1:1], timeout: 10m}}", "store.redis.timeout", "out of range", first},
+		{"fewer than no replicas", "store: {kind: redis, redis: {addresses: [127.0.0.1:1], min_replicas: -1}}", "store.redis.min_replicas", "out of range", first},
+		{"a file for a shared store", "store: {kind: redis, path: s.db, redis: {addresses: [127.0.0.1:1]}}", "store.path", "store is redis", first},
 		{"reload too fast", "bundle_: {}\n", "bundle_", "did you mean bundle?", first},
 		{"long socket path", "break_glass: {socket: /" + strings.Repeat("a", 110) + "}", "break_glass.socket", "shorter path", first},
 		{"negative uid", "break_glass: {uids: [-1]}", "break_glass.uids[0]", "not a user id", first},
@@ -213,6 +227,15 @@ func TestCheckFiles(t *testing.T) {
 	if err := c.CheckFiles(); err != nil {
 		t.Fatalf("good files: %v", err)
 	}
+
+	// A shared store needs a root key that is there already.
+	good := c.RootKeyFile
+	c.Store.Kind, c.RootKeyFile = config.StoreRedis, filepath.Join(dir, "absent.key")
+	c.Store.Redis.PasswordFile = write("redis-password", 0o644)
+	if n := len(faultsOf(t, c.CheckFiles())); n != 2 {
+		t.Errorf("%d faults, want 2:\n%v", n, c.CheckFiles())
+	}
+	c.Store.Kind, c.RootKeyFile = config.StoreBolt, good
 
 	c.Bundle.Dir = c.RootKeyFile
 	c.RootKeyFile = write("open.key", 0o640)

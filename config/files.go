@@ -39,9 +39,10 @@ func (c *Config) CheckFiles() error {
 		}
 	}
 	k.secret("audit.anchor.webhook.token_file", c.Audit.Anchor.Webhook.TokenFile, byAll)
-	if _, err := os.Stat(c.RootKeyFile); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(c.RootKeyFile); c.Store.Kind == StoreRedis || !errors.Is(err, fs.ErrNotExist) {
 		k.secret("root_key_file", c.RootKeyFile, byOthers)
 	}
+	k.redisFiles()
 	for _, p := range []struct{ key, path string }{
 		{"store.path", filepath.Dir(c.Store.Path)},
 		{"revocation.journal_dir", c.Revocation.JournalDir},

@@ -130,7 +130,7 @@ const maxSocketPath = 107
 func (k *checker) places() {
 	c := k.config
 	k.require("data_dir", c.DataDir, "set the directory that holds the broker's state")
-	k.oneOf("store.kind", c.Store.Kind, "bolt")
+	k.store()
 	if k.require("bundle.dir", c.Bundle.Dir, "set the directory of the policy bundle") {
 		k.between("bundle.reload", c.Bundle.Reload, time.Second, time.Hour)
 	}

@@ -12,9 +12,11 @@ import (
 	"github.com/writbroker/writ/policy"
 )
 
-func load(t *testing.T) *config.Config {
+func load(t *testing.T) *config.Config { return loadFile(t, "writ.yaml") }
+
+func loadFile(t *testing.T, name string) *config.Config {
 	t.Helper()
-	data, err := os.ReadFile("writ.yaml")
+	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +25,7 @@ func load(t *testing.T) *config.Config {
 		t.Fatal(err)
 	}
 	environment := map[string]string{"CREDENTIALS_DIRECTORY": "/run/credentials/writ"}
-	c, err := config.Parse("writ.yaml", data, base, func(name string) (string, bool) {
+	c, err := config.Parse(name, data, base, func(name string) (string, bool) {
 		value, ok := environment[name]
 		return value, ok
 	})
@@ -40,15 +42,32 @@ func TestConfigurationLoads(t *testing.T) {
 	}
 }
 
-// TestConfigurationShowsEveryKey keeps the example full, if only in a comment.
+// TestSharedConfigurationLoads: the example for several replicas says what only they need.
+func TestSharedConfigurationLoads(t *testing.T) {
+	c := loadFile(t, "writ-redis.yaml")
+	r := c.Store.Redis
+	if c.Store.Kind != config.StoreRedis || len(r.Addresses) != 3 || r.MasterName != "writ" || !r.TLS.Enabled || r.MinReplicas != 1 {
+		t.Errorf("store is %+v", c.Store)
+	}
+	if want := "/run/credentials/writ/redis-password"; r.PasswordFile != want {
+		t.Errorf("password_file = %q, want %q", r.PasswordFile, want)
+	}
+}
+
+// TestConfigurationShowsEveryKey keeps the examples full, if only in a comment.
 func TestConfigurationShowsEveryKey(t *testing.T) {
 	data, err := os.ReadFile("writ.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
+	shared, err := os.ReadFile("writ-redis.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data = append(data, shared...)
 	for _, key := range keysOf(reflect.TypeFor[config.Config]()) {
 		if !strings.Contains(string(data), key+":") {
-			t.Errorf("writ.yaml does not show %s", key)
+			t.Errorf("no example shows %s", key)
 		}
 	}
 }
