@@ -1,0 +1,303 @@
+package redis
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"sort"
+	"strconv"
+	"strings"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/writbroker/writ/store"
+)
+
+const (
+	firstPage = 512     // records of a first round trip
+	pageLimit = 5000    // and of any
+	pageBytes = 4 << 20 // what a round trip is meant to carry
+)
+
+// note is a stored trim note, and the indexes that it stands for.
+type note struct {
+	first, last uint64
+	data        []byte
+}
+
+// parseNote reads a member of the set of notes; ok is false for what is none.
+func parseNote(member string) (n note, ok bool) {
+	if len(member) < 16 {
+		return n, false
+	}
+	n.first = binary.BigEndian.Uint64([]byte(member[:8]))
+	n.last = binary.BigEndian.Uint64([]byte(member[8:16]))
+	n.data = []byte(member[16:])
+	return n, n.first > 0 && n.first <= n.last
+}
+
+func (n *note) member() string {
+	head := binary.BigEndian.AppendUint64(nil, n.first)
+	return string(append(binary.BigEndian.AppendUint64(head, n.last), n.data...))
+}
+
+// page is a part of a log as it was in one moment.
+type page struct {
+	items []item
+	notes []note // ascending: one that begins before the first item, and as many as the items need
+	full  bool   // more may follow
+	fits  int    // how many records of this size a round trip is meant to carry
+}
+
+// page reads up to count entries from an index on, and what the log's end looks like.
+func (l *Log) page(ctx context.Context, from uint64, count int) (page, error) {
+	var p page
+	var end any
+	var raw []byte
+	var before, after []string
+	err := l.db.call(ctx, "reading log", func(ctx context.Context, c *goredis.Client) error {
+		tx := c.TxPipeline()
+		tail := tx.Eval(ctx, tailScript, l.keys[:3], l.args()...)
+		items := goredis.NewRawCmd(ctx, "XRANGE", l.keys[1], itemID(from), "+", "COUNT", count)
+		_ = tx.Process(ctx, items) // it only queues
+		first := strconv.FormatUint(from, 10)
+		under := tx.ZRevRangeByScore(ctx, l.keys[3], &goredis.ZRangeBy{Max: "(" + first, Min: "-inf", Count: 1})
+		over := tx.ZRangeByScore(ctx, l.keys[3], &goredis.ZRangeBy{Min: first, Max: "+inf", Count: int64(count)})
+		_, err := tx.Exec(ctx)
+		end, raw, before, after = tail.Val(), items.Val(), under.Val(), over.Val()
+		return firstError(err, tail, items, under, over)
+	})
+	if err != nil {
+		return p, err
+	}
+	if _, _, err := l.observe(end); err != nil {
+		return p, fmt.Errorf("reading log: %w", err)
+	}
+	if p.items, err = decodeItems(raw); err != nil {
+		return p, fmt.Errorf("reading log: %w", classify(err))
+	}
+	p.full = len(p.items) == count
+	p.fits = min(max(pageBytes*len(p.items)/max(len(raw), 1), 1), pageLimit)
+	for _, member := range append(before, after...) {
+		if n, ok := parseNote(member); ok {
+			p.notes = append(p.notes, n)
+		}
+	}
+	return p, nil
+}
+
+// firstError is the error of a transaction: that of the command that was refused
+// rather than that it was aborted.
+func firstError(err error, commands ...goredis.Cmder) error {
+	for _, c := range commands {
+		if e := c.Err(); e != nil && !strings.HasPrefix(e.Error(), "EXECABORT") {
+			return e
+		}
+	}
+	return err
+}
+
+// covering returns the note that stands for an index.
+func (p *page) covering(index uint64) (*note, bool) {
+	i := sort.Search(len(p.notes), func(i int) bool { return p.notes[i].first > index }) - 1
+	if i < 0 || index > p.notes[i].last {
+		return nil, false
+	}
+	return &p.notes[i], true
+}
+
+// cursor walks a log and verifies it.
+type cursor struct {
+	chain store.Chain
+	index uint64 // of the last record that was verified or skipped
+	note  func(note, store.TrimNote)
+}
+
+func (l *Log) cursor() cursor {
+	return cursor{chain: *store.NewChain(l.db.cfg.Sealer, l.name)}
+}
+
+// next verifies the entry that follows.
+func (c *cursor) next(p *page, it *item) (store.Record, error) {
+	if it.index != c.index+1 {
+		if err := c.skip(p); err != nil {
+			return store.Record{}, err
+		}
+	}
+	r, err := c.chain.Next(it.data)
+	if err == nil {
+		c.index = it.index
+	}
+	return r, err
+}
+
+// skip passes a trimmed run. Without a note nothing is passed, and the chain finds
+// the gap at the next record.
+func (c *cursor) skip(p *page) error {
+	n, ok := p.covering(c.index + 1)
+	if !ok {
+		return nil
+	}
+	if n.first <= c.index {
+		// The run has grown backwards over where the cursor stands.
+		return c.inside(n, c.chain.Position())
+	}
+	t, err := c.chain.Skip(n.data)
+	if err != nil {
+		return err
+	}
+	c.passed(n, t)
+	return nil
+}
+
+// inside goes on after a run that a position lies in: an authentic note must show
+// that the position is one of those that it stands for. The indexes are hints, and
+// could lead past live records.
+func (c *cursor) inside(n *note, at store.Position) error {
+	chain := c.chain
+	t, err := chain.ResumeNote(n.data)
+	if err != nil {
+		return err
+	}
+	if !holds(t, at) {
+		return store.ErrUnknownPosition
+	}
+	c.chain = chain
+	c.passed(n, t)
+	return nil
+}
+
+func (c *cursor) passed(n *note, t store.TrimNote) {
+	c.index = n.last
+	if c.note != nil {
+		c.note(*n, t)
+	}
+}
+
+// holds reports whether a position is surely one of those that a note stands for.
+// The records of a lineage stand together; of a lineage that lies wholly inside of
+// the run, marker and all, nothing is known any more.
+func holds(t store.TrimNote, at store.Position) bool {
+	switch at.Lineage {
+	case t.After.Lineage:
+		return at.Seq > t.After.Seq && (at.Lineage != t.Last.Lineage || at.Seq <= t.Last.Seq)
+	case t.Last.Lineage:
+		return at.Seq <= t.Last.Seq
+	default:
+		return false
+	}
+}
+
+// Read is store.Log's. It takes one round trip for up to 5000 records, by their size,
+// and one more where this process does not know the lineage.
+func (l *Log) Read(ctx context.Context, after store.Position, limit int) ([]store.Record, error) {
+	if limit <= 0 {
+		limit = store.ReadLimit
+	}
+	c := l.cursor()
+	p, err := l.seek(ctx, &c, after, min(limit, firstPage)+1)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]store.Record, 0, min(limit, len(p.items)))
+	for {
+		for i := range p.items {
+			if len(out) == limit {
+				return out, nil
+			}
+			r, err := c.next(&p, &p.items[i])
+			if err != nil {
+				return out, fmt.Errorf("reading log: %w", err)
+			}
+			out = append(out, r)
+		}
+		if !p.full || len(out) == limit {
+			return out, nil
+		}
+		if p, err = l.page(ctx, c.index+1, min(limit-len(out), p.fits)); err != nil {
+			return out, err
+		}
+	}
+}
+
+// seek places a cursor after a position, and returns what follows there.
+func (l *Log) seek(ctx context.Context, c *cursor, after store.Position, count int) (page, error) {
+	if after.IsZero() {
+		return l.page(ctx, 1, count)
+	}
+	l.mu.Lock()
+	base, hinted := l.bases[after.Lineage]
+	l.mu.Unlock()
+	for range 2 {
+		if !hinted {
+			var err error
+			if base, err = l.base(ctx, after.Lineage); err != nil {
+				return page{}, err
+			}
+		}
+		p, err := l.seekAt(ctx, c, after, base, count)
+		if err == nil {
+			l.hint(after.Lineage, base)
+			return p, nil
+		}
+		if !hinted || !errors.Is(err, store.ErrUnknownPosition) {
+			return p, err
+		}
+		hinted = false // the log may be another one now
+	}
+	return page{}, fmt.Errorf("reading log: %w", store.ErrUnknownPosition)
+}
+
+// base asks where a lineage lies.
+func (l *Log) base(ctx context.Context, lineage store.Lineage) (base uint64, err error) {
+	var place string
+	err = l.db.call(ctx, "reading log", func(ctx context.Context, c *goredis.Client) error {
+		place, err = c.HGet(ctx, l.keys[2], lineageField(lineage)).Result()
+		return notNil(err)
+	})
+	if err != nil {
+		return 0, err
+	}
+	if _, err := fmt.Sscanf(place, "%d ", &base); err != nil {
+		return 0, fmt.Errorf("reading log: %w", store.ErrUnknownPosition)
+	}
+	return base, nil
+}
+
+func lineageField(lineage store.Lineage) string {
+	return string(binary.BigEndian.AppendUint64(nil, uint64(lineage)))
+}
+
+func (l *Log) seekAt(ctx context.Context, c *cursor, after store.Position, base uint64, count int) (page, error) {
+	if after.Seq == 0 || after.Seq > math.MaxInt64 || base > math.MaxInt64 {
+		return page{}, fmt.Errorf("reading log: %w", store.ErrUnknownPosition)
+	}
+	index := base + after.Seq
+	p, err := l.page(ctx, index, count)
+	if err != nil {
+		return p, err
+	}
+	if len(p.items) > 0 && p.items[0].index == index {
+		chain := c.chain
+		r, err := chain.Resume(p.items[0].data)
+		if err == nil && r.Position != after {
+			err = store.ErrUnknownPosition
+		}
+		if err != nil {
+			return p, fmt.Errorf("reading log: %w", err)
+		}
+		c.chain, c.index = chain, index
+		p.items = p.items[1:]
+		return p, nil
+	}
+	n, ok := p.covering(index)
+	if !ok {
+		return p, fmt.Errorf("reading log: %w", store.ErrUnknownPosition)
+	}
+	if err := c.inside(n, after); err != nil {
+		return p, fmt.Errorf("reading log: %w", err)
+	}
+	return p, nil
+}
