@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/writbroker/writ/store"
@@ -99,7 +100,7 @@ func (d *dataset) put(lineage store.Lineage, seq uint64, marker bool, e store.En
 // memLog is one replica's handle on whichever dataset it reaches.
 type memLog struct {
 	data *dataset
-	down bool
+	down atomic.Bool
 	// fault is asked before each call: an error is returned without the call being
 	// made, or, if made, after it.
 	fault func(call string) (err error, made bool)
@@ -110,7 +111,7 @@ type memLog struct {
 var errDown = fmt.Errorf("test log: %w", store.ErrUnavailable)
 
 func (l *memLog) do(call string, run func(d *dataset) error) error {
-	if l.down {
+	if l.down.Load() {
 		return errDown
 	}
 	var fault error

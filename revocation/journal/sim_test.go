@@ -20,7 +20,7 @@ import (
 //	WRIT_SIM_SEEDS=2000 go test -run TestSimulation ./revocation/journal   # more seeds
 //	WRIT_SIM_SEED=17 go test -v -run TestSimulation ./revocation/journal   # one, with every step
 const (
-	simSeeds = 150
+	simSeeds = 100
 	simSteps = 300
 )
 
@@ -267,8 +267,9 @@ func (s *sim) replaceFile() {
 
 func (s *sim) flip() {
 	r := s.anyReplica()
-	r.log.down = !r.log.down
-	s.say("%s's log is down: %v", r.name, r.log.down)
+	down := !r.log.down.Load()
+	r.log.down.Store(down)
+	s.say("%s's log is down: %v", r.name, down)
 }
 
 // failOnce makes a coming call fail, before or after it was made.
@@ -365,7 +366,8 @@ func (s *sim) makeWhole() {
 	s.say("all faults end")
 	s.heal()
 	for _, r := range s.replicas {
-		r.log.down, r.log.fault, r.log.cutOpen = false, nil, 0
+		r.log.down.Store(false)
+		r.log.fault, r.log.cutOpen = nil, 0
 	}
 	for round := range 6 {
 		for _, i := range s.rng.Perm(len(s.replicas)) {
