@@ -92,7 +92,7 @@ func (x *exchangeRun) warm(ctx context.Context) (float64, error) {
 }
 
 func (x *exchangeRun) tokenURL() string { return x.broker.url + wire.PathToken }
-func (x *exchangeRun) agents() int      { return max(1, x.sizes.Bindings/2) }
+func (x *exchangeRun) agents() int      { return agents(x.sizes.Bindings) }
 
 // round measures the three once, in an order that changes from round to round.
 func (x *exchangeRun) round(ctx context.Context, n int, rate float64) error {
@@ -157,14 +157,18 @@ func (x *exchangeRun) reportExchange() {
 	}
 	rate := func(s *sample) float64 { return s.rate }
 	p99 := func(s *sample) float64 { return milliseconds(s.at(0.99)) }
-	add("exchange_new_ratio", ratio(x.fresh, x.floor, rate), least(0.75), "rate with a subject token never seen before, over the floor's")
-	add("exchange_repeat_ratio", ratio(x.repeat, x.floor, rate), least(1.1), "rate with one that is presented again, over the floor's")
-	add("exchange_p99_ratio", ratio(x.fresh, x.floor, p99), most(3), "p99 with a token never seen before, over the floor's")
-	add("exchange_repeat_p99_ratio", ratio(x.repeat, x.floor, p99), most(3), "p99 with one that is presented again, over the floor's")
+	add("exchange_new_ratio", ratio(x.fresh, x.floor, rate), AtLeast(0.75), "rate with a subject token never seen before, over the floor's")
+	add("exchange_repeat_ratio", ratio(x.repeat, x.floor, rate), AtLeast(1.1), "rate with one that is presented again, over the floor's")
+	add("exchange_p99_ratio", ratio(x.fresh, x.floor, p99), AtMost(3), "p99 with a token never seen before, over the floor's")
+	add("exchange_repeat_p99_ratio", ratio(x.repeat, x.floor, p99), AtMost(3), "p99 with one that is presented again, over the floor's")
 	add("exchange_rps", middle(x.fresh, rate), Goal{}, "exchanges a second, token never seen before")
 	add("exchange_repeat_rps", middle(x.repeat, rate), Goal{}, "exchanges a second, token presented again")
 	add("floor_rps", middle(x.floor, rate), Goal{}, "answers a second of the floor")
 	add("floor_p99_ms", middle(x.floor, p99), Goal{}, "")
+	cpu := func(s *sample) float64 { return float64(s.cpu) / float64(time.Microsecond) }
+	add("exchange_cpu_us", middle(x.fresh, cpu), Goal{}, "of processor time for one exchange, the client's share too")
+	add("exchange_repeat_cpu_us", middle(x.repeat, cpu), Goal{}, "")
+	add("floor_cpu_us", middle(x.floor, cpu), Goal{}, "")
 	all := pooled(x.fresh)
 	add("exchange_p50_ms", milliseconds(at(all, 0.5)), Goal{}, "token never seen before, all rounds")
 	add("exchange_p99_ms", milliseconds(at(all, 0.99)), Goal{}, "")

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // load is the client: as many connections as were asked for, each with one request in flight.
@@ -32,6 +34,7 @@ func (l *load) close() { l.http.CloseIdleConnections() }
 // sample is what one stretch of load saw.
 type sample struct {
 	rate    float64         // answers a second
+	cpu     time.Duration   // of this process, client and server, for one answer
 	latency []time.Duration // sorted
 }
 
@@ -53,7 +56,7 @@ func (l *load) post(ctx context.Context, url string, bodies [][]byte, once bool,
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	seen := make([][]time.Duration, l.conns)
-	began := time.Now()
+	used, began := cpuTime(), time.Now()
 	for c := range l.conns {
 		workers.Go(func() {
 			for ctx.Err() == nil && time.Since(began) < d {
@@ -71,7 +74,7 @@ func (l *load) post(ctx context.Context, url string, bodies [][]byte, once bool,
 		})
 	}
 	workers.Wait()
-	took := time.Since(began)
+	took, spent := time.Since(began), cpuTime()-used
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
@@ -80,8 +83,18 @@ func (l *load) post(ctx context.Context, url string, bodies [][]byte, once bool,
 		return nil, errors.New("nothing was answered")
 	}
 	s.rate = float64(len(s.latency)) / took.Seconds()
+	s.cpu = spent / time.Duration(len(s.latency))
 	slices.Sort(s.latency)
 	return s, nil
+}
+
+// cpuTime is what this process has used of the processors so far; 0 if the system does not say.
+func cpuTime() time.Duration {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func (l *load) one(ctx context.Context, url string, body []byte) error {

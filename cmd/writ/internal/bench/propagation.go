@@ -164,7 +164,7 @@ func (p *propagation) revokeOne(ctx context.Context, byRole, warm bool) error {
 // victim gets a token from the broker and says the rule that takes it back.
 func (p *propagation) victim(ctx context.Context, byRole bool) (string, wire.RevokeRequest, error) {
 	rule := wire.RevokeRequest{Selector: "role", Value: massRole, Apply: true, Reason: "bench"}
-	subject, err := p.broker.issuer.token(ctx, agent(p.agents))
+	subject, err := p.broker.issuer.token(ctx, agent(p.agents%agents(p.sizes.Bindings)))
 	p.agents++
 	if err != nil {
 		return "", rule, err
@@ -218,8 +218,8 @@ func (p *propagation) reportPropagation() {
 	slices.Sort(all)
 	about := fmt.Sprintf("from the admin call to when a resource server refuses, %d connected", p.sizes.Verifiers)
 	p.report.add(PartRevocation, "propagation_p50_ms", milliseconds(at(all, 0.5)), Goal{}, about)
-	p.report.add(PartRevocation, "propagation_p99_ms", milliseconds(at(all, 0.99)), most(50), "")
-	p.report.add(PartRevocation, "mass_rule_ratio", float64(median(p.roleCall))/float64(median(p.tokenCall)), most(1.5),
+	p.report.add(PartRevocation, "propagation_p99_ms", milliseconds(at(all, 0.99)), AtMost(50), "")
+	p.report.add(PartRevocation, "mass_rule_ratio", float64(median(p.roleCall))/float64(median(p.tokenCall)), AtMost(1.5),
 		"time until every server refuses: a rule by role over one by token")
 	p.report.add(PartRevocation, "propagation_rules", float64(len(p.roleCall)+len(p.tokenCall)), Goal{}, "rules that were timed")
 }

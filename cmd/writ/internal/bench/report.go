@@ -27,8 +27,9 @@ type Goal struct {
 	bound float64
 }
 
-func least(v float64) Goal { return Goal{"≥", v} }
-func most(v float64) Goal  { return Goal{"≤", v} }
+// AtLeast and AtMost make goals.
+func AtLeast(v float64) Goal { return Goal{"≥", v} }
+func AtMost(v float64) Goal  { return Goal{"≤", v} }
 
 // Met reports whether a value is as good as the goal.
 func (g Goal) Met(v float64) bool {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/writbroker/writ/cmd/writ/internal/app"
 	"github.com/writbroker/writ/cmd/writ/internal/bench"
 )
 
@@ -34,6 +35,7 @@ func (e *env) bench(ctx context.Context, cfg bench.Config) error {
 	if !e.json {
 		cfg.Progress = func(what string) { line(e.err, "measuring %s", what) }
 	}
+	app.Tune() // as serve does; the floor and the client have the same
 	report, err := bench.Run(ctx, cfg)
 	switch {
 	case errors.Is(err, bench.ErrPart):
@@ -41,5 +43,8 @@ func (e *env) bench(ctx context.Context, cfg bench.Config) error {
 	case err != nil:
 		return err
 	}
-	return e.print(report, func(w io.Writer) { err = report.WriteText(w) })
+	if err := e.print(report, func(w io.Writer) { err = report.WriteText(w) }); err != nil {
+		return err
+	}
+	return err
 }

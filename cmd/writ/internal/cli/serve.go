@@ -39,6 +39,7 @@ func (e *env) serve(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
+	app.Tune()
 	a, err := app.Start(ctx, cfg, app.Options{Logger: logger})
 	if err != nil {
 		return hinted(ExitFailed, err, "writ config check "+file+" looks at the configuration alone")

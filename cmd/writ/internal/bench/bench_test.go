@@ -1,0 +1,112 @@
+package bench_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/writbroker/writ/cmd/writ/internal/bench"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// small measures in no time what says nothing about the goals.
+func small(t *testing.T, only string) bench.Config {
+	return bench.Config{
+		Only: only, Duration: 200 * time.Millisecond, Dir: t.TempDir(),
+		Sizes: bench.Sizes{Connections: 4, Roles: 30, Bindings: 300, Rules: 30_000, Verifiers: 5, Tokens: 1000},
+	}
+}
+
+// TestEveryFigureIsPrinted runs all parts: each works from end to end, and the JSON is one flat object
+// of numbers with every figure that is promised.
+func TestEveryFigureIsPrinted(t *testing.T) {
+	report, err := bench.Run(t.Context(), small(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flat map[string]any
+	if err := json.Unmarshal(data, &flat); err != nil {
+		t.Fatalf("%v: %s", err, data)
+	}
+	for _, name := range []string{
+		"exchange_new_ratio", "exchange_repeat_ratio", "exchange_p99_ratio", "exchange_rps", "exchange_repeat_rps",
+		"floor_rps", "floor_p99_ms", "exchange_p50_ms", "exchange_p99_ms", "exchange_p999_ms", "fdatasync_p99_ms",
+		"verify_cold_ratio", "verify_cached_ns", "authorize_ns", "authorize_growth", "revoked_ns", "rule_bytes",
+		"propagation_p50_ms", "propagation_p99_ms", "mass_rule_ratio", "mass_rule_hits",
+	} {
+		if v, ok := flat[name].(float64); !ok || v <= 0 {
+			t.Errorf("%s = %v", name, flat[name])
+		}
+	}
+	if _, ok := flat["verify_cached_allocs"].(float64); !ok {
+		t.Errorf("verify_cached_allocs = %v", flat["verify_cached_allocs"])
+	}
+	for name, v := range flat {
+		switch v.(type) {
+		case float64, string:
+		default:
+			t.Errorf("%s is %T: the object is not flat", name, v)
+		}
+	}
+	var text strings.Builder
+	if err := report.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"exchange_new_ratio", "≥ 0.75", "≤ 50"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the table lacks %q:\n%s", want, text.String())
+		}
+	}
+}
+
+func TestOnePartAlone(t *testing.T) {
+	report, err := bench.Run(t.Context(), small(t, bench.PartAuthorize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range report.Figures {
+		if f.Part != bench.PartAuthorize {
+			t.Errorf("%s of %s was measured too", f.Name, f.Part)
+		}
+	}
+	if _, ok := report.Figure("authorize_ns"); !ok {
+		t.Error("authorize_ns was not measured")
+	}
+}
+
+func TestUnknownPart(t *testing.T) {
+	if _, err := bench.Run(t.Context(), bench.Config{Only: "speed"}); !errors.Is(err, bench.ErrPart) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestGoals(t *testing.T) {
+	for name, c := range map[string]struct {
+		goal  bench.Goal
+		value float64
+		met   bool
+	}{
+		"as high as asked":        {bench.AtLeast(0.75), 0.75, true},
+		"too low":                 {bench.AtLeast(0.75), 0.7499, false},
+		"as low as asked":         {bench.AtMost(2), 2, true},
+		"too high":                {bench.AtMost(2), 2.001, false},
+		"some where none may be":  {bench.AtMost(0), 0.01, false},
+		"none where none may be":  {bench.AtMost(0), 0, true},
+		"anything without a goal": {bench.Goal{}, 1e9, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := c.goal.Met(c.value); got != c.met {
+				t.Errorf("%v met by %v = %v", c.goal, c.value, got)
+			}
+		})
+	}
+}
