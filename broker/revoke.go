@@ -182,6 +182,7 @@ func (b *Broker) recordRule(ctx context.Context, op *Operator, kind audit.Kind, 
 		Detail: map[string]string{
 			"rule": r.ID, "selector": string(r.Selector), "value": r.Value, "reason": r.Reason,
 			"durability": string(res.Durability), "position": res.Position.String(), "operator_token": op.TokenID,
+			"replica": b.cfg.Component,
 		},
 	})
 	if err != nil {

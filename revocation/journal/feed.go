@@ -201,7 +201,7 @@ func (j *Journal) Publish(e revocation.Event) error {
 func (j *Journal) Heartbeat() revocation.Heartbeat {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	h := revocation.Heartbeat{Position: j.cfg.Index.Position(), ConfirmedAgoMS: -1, Pending: j.pending.len()}
+	h := revocation.Heartbeat{Position: j.cfg.Index.Position(), ConfirmedAgoMS: -1, Replica: j.cfg.Replica, Pending: j.pending.len()}
 	if j.confirmed.Load() != 0 {
 		ago := j.Staleness(j.cfg.Now())
 		h.ConfirmedAgoMS = ago.Milliseconds()

@@ -43,6 +43,7 @@ type Config struct {
 	TokenLife    time.Duration // longest life of a token, skew included. 0 = 25 h
 	Buffer       int           // events that a subscriber may lag, and that one may have missed and resume. 0 = 4096
 	FS           FS            // nil = the operating system's
+	Replica      string        // names this replica in heartbeats; may be empty
 }
 
 // Result says what became of an accepted revocation.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -13,7 +14,6 @@ import (
 	"github.com/writbroker/writ/config"
 	"github.com/writbroker/writ/keys"
 	"github.com/writbroker/writ/store"
-	"github.com/writbroker/writ/store/bolt"
 )
 
 // AuditAnchors gives the key that signs the checkpoints of a broker's audit log, and those
@@ -29,23 +29,29 @@ func AuditAnchors(ctx context.Context, cfg *config.Config) (ed25519.PublicKey, [
 		return nil, nil, fmt.Errorf("opening root key: %w", err)
 	}
 	pub, _ := root.RecordsKey().Public().(ed25519.PublicKey)
-	sealer, err := store.NewSealer(root.StoreMACKey())
-	if err != nil {
-		return nil, nil, fmt.Errorf("opening store: %w", err)
+	replica := "" // the embedded store has one anchor, and this call makes no files
+	if cfg.Store.Kind == config.StoreRedis {
+		if replica, err = replicaID(cfg.DataDir); err != nil {
+			return nil, nil, err
+		}
 	}
-	db, err := bolt.Open(ctx, bolt.Config{Path: cfg.Store.Path, Sealer: sealer, Now: time.Now})
+	reader := &App{cfg: cfg, logger: slog.New(slog.DiscardHandler), now: time.Now}
+	db, err := reader.openStore(ctx, root)
 	if errors.Is(err, store.ErrUnavailable) {
 		return pub, nil, nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening store: %w", err)
+		return nil, nil, err
 	}
-	anchor, err := storedAnchor(ctx, db)
+	anchor, err := storedAnchor(ctx, db.Cells(), anchorCell(cfg, replica))
+	if errors.Is(err, store.ErrUnavailable) {
+		err = nil
+	}
 	return pub, anchor, errors.Join(err, db.Close())
 }
 
-func storedAnchor(ctx context.Context, db *bolt.DB) ([]audit.Checkpoint, error) {
-	v, err := db.Cells().Get(ctx, cellAnchor)
+func storedAnchor(ctx context.Context, cells store.Cell, name string) ([]audit.Checkpoint, error) {
+	v, err := cells.Get(ctx, name)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}

@@ -23,7 +23,6 @@ import (
 	"github.com/writbroker/writ/policy"
 	"github.com/writbroker/writ/revocation"
 	"github.com/writbroker/writ/revocation/journal"
-	"github.com/writbroker/writ/store/bolt"
 )
 
 // Options are what a configuration file does not say.
@@ -46,8 +45,11 @@ type App struct {
 	logger *slog.Logger
 	now    func() time.Time
 
-	root    *keys.Root
-	store   *bolt.DB
+	root     *keys.Root
+	replica  string // see replicaID
+	store    shared
+	greatest time.Duration // see greatestTTL
+
 	audit   *audit.Log
 	outside *outside
 	index   *revocation.Index

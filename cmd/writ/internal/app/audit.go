@@ -63,12 +63,12 @@ func (a *App) anchorInStore(ctx context.Context, c audit.Checkpoint) error {
 	}
 	// The cell is of this store, not of this log: a log that was removed and begun anew does
 	// not match its anchor.
-	cells := a.store.Cells()
-	v, err := cells.Get(ctx, cellAnchor)
+	cells, name := a.store.Cells(), anchorCell(a.cfg, a.replica)
+	v, err := cells.Get(ctx, name)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("anchoring audit checkpoint: %w", err)
 	}
-	if _, err := cells.Swap(ctx, cellAnchor, v.Version, body); err != nil {
+	if _, err := cells.Swap(ctx, name, v.Version, body); err != nil {
 		return fmt.Errorf("anchoring audit checkpoint: %w", err)
 	}
 	return nil

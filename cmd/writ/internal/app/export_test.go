@@ -10,3 +10,6 @@ func (o Options) On(j journal.FS, a audit.FS) Options {
 	o.journalFS, o.auditFS = j, a
 	return o
 }
+
+// ReplicaID is replicaID.
+func ReplicaID(dir string) (string, error) { return replicaID(dir) }

@@ -24,7 +24,6 @@ import (
 	"github.com/writbroker/writ/revocation"
 	"github.com/writbroker/writ/revocation/journal"
 	"github.com/writbroker/writ/store"
-	"github.com/writbroker/writ/store/bolt"
 	"github.com/writbroker/writ/token"
 )
 
@@ -40,9 +39,14 @@ const (
 const maxAncestors = 8
 
 func (a *App) openData(ctx context.Context, _ Options) error {
-	for _, dir := range []string{a.cfg.DataDir, filepath.Dir(a.cfg.Store.Path), filepath.Dir(a.cfg.RootKeyFile)} {
+	for _, dir := range []string{a.cfg.DataDir, filepath.Dir(a.cfg.RootKeyFile)} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("making data folder: %w", err)
+		}
+	}
+	if a.cfg.Store.Kind == config.StoreRedis {
+		if _, err := os.Stat(a.cfg.RootKeyFile); err != nil {
+			return fmt.Errorf("opening root key, which all replicas of a shared store have in common: %w", err)
 		}
 	}
 	root, err := keys.LoadOrCreateRoot(a.cfg.RootKeyFile)
@@ -50,16 +54,15 @@ func (a *App) openData(ctx context.Context, _ Options) error {
 		return fmt.Errorf("opening root key: %w", err)
 	}
 	a.root = root
-	sealer, err := store.NewSealer(root.StoreMACKey())
-	if err != nil {
-		return fmt.Errorf("opening store: %w", err)
+	if a.replica, err = replicaID(a.cfg.DataDir); err != nil {
+		return err
 	}
-	a.store, err = bolt.Open(ctx, bolt.Config{Path: a.cfg.Store.Path, Sealer: sealer, Now: a.now})
-	if err != nil {
-		return fmt.Errorf("opening store: %w", err)
+	if a.store, err = a.openStore(ctx, root); err != nil {
+		return err
 	}
 	a.onClose(a.store.Close)
-	return nil
+	a.greatest, err = a.greatestTTL(ctx)
+	return err
 }
 
 func (a *App) openAudit(ctx context.Context, opt Options) error {
@@ -82,16 +85,12 @@ func (a *App) openKeys(ctx context.Context, _ Options) error {
 	if err != nil {
 		return fmt.Errorf("opening custody of keys: %w", err)
 	}
-	greatest, err := a.greatestTTL(ctx)
-	if err != nil {
-		return err
-	}
 	a.rotator, err = keys.New(ctx, keys.Config{
 		Ring: ringName, Cell: a.store.Cells(), Custody: custody, MACKey: a.root.RingMACKey(),
 		Backup: file.NewBackup(filepath.Join(a.cfg.DataDir, "keys.backup")),
 		Schedule: keys.Schedule{
 			RotateEvery: a.cfg.Keys.RotateEvery, Prepublish: a.cfg.Keys.Prepublish, RetireAfter: a.cfg.Keys.RetireAfter,
-			Algorithm: a.cfg.Keys.Algorithm, JWKSMaxAge: a.cfg.Keys.JWKSMaxAge, MaxTTL: greatest, Skew: a.cfg.Tokens.Skew,
+			Algorithm: a.cfg.Keys.Algorithm, JWKSMaxAge: a.cfg.Keys.JWKSMaxAge, MaxTTL: a.greatest, Skew: a.cfg.Tokens.Skew,
 		},
 		Now: a.now, Logger: a.logger, OnChange: a.keysChanged,
 	})
@@ -137,8 +136,24 @@ func (a *App) recordKeys(ctx context.Context) error {
 }
 
 // greatestTTL is the greatest max_ttl that was ever in force here: tokens of an earlier,
-// longer one may still live, and rules and keys have to outlast them.
+// longer one may still live, and rules and keys have to outlast them. While the store is
+// away, what this replica has known has to do.
 func (a *App) greatestTTL(ctx context.Context) (time.Duration, error) {
+	greatest, err := a.sharedTTL(ctx)
+	switch {
+	case errors.Is(err, store.ErrUnavailable):
+		return a.knownTTL(), nil
+	case err != nil:
+		return 0, err
+	}
+	file := keys.PrivateFile(filepath.Join(a.cfg.DataDir, ttlFile))
+	if err := file.Replace([]byte(greatest.String())); err != nil {
+		return 0, fmt.Errorf("keeping greatest ttl: %w", err)
+	}
+	return greatest, nil
+}
+
+func (a *App) sharedTTL(ctx context.Context) (time.Duration, error) {
 	cells := a.store.Cells()
 	for {
 		v, err := cells.Get(ctx, cellTTL)
@@ -166,16 +181,14 @@ func (a *App) greatestTTL(ctx context.Context) (time.Duration, error) {
 }
 
 func (a *App) openRevocation(ctx context.Context, opt Options) error {
-	greatest, err := a.greatestTTL(ctx)
-	if err != nil {
-		return err
-	}
-	life := greatest + 2*a.cfg.Tokens.Skew
+	var err error
+	life := a.greatest + 2*a.cfg.Tokens.Skew
 	a.index = revocation.NewIndex(revocation.Options{Retain: 2 * life, ForeignSkew: a.cfg.Tokens.Skew})
 	a.acks = revocation.NewAcks(a.now, a.index.Covers)
 	a.journal, err = journal.Open(ctx, journal.Config{
 		Dir: a.cfg.Revocation.JournalDir, Log: a.store.Log(logRevocations), Index: a.index, Now: a.now,
 		Logger: a.logger, MaxStaleness: a.cfg.Revocation.MaxStaleness, TokenLife: life, FS: opt.journalFS,
+		Replica: a.replica,
 	})
 	if err != nil {
 		return fmt.Errorf("opening revocation journal: %w", err)
@@ -222,10 +235,6 @@ func (a *App) openBroker(ctx context.Context, _ Options) error {
 		return fmt.Errorf("opening keys of identity sources: %w", err)
 	}
 	a.onClose(func() error { a.jwks.Close(); return nil })
-	greatest, err := a.greatestTTL(ctx)
-	if err != nil {
-		return err
-	}
 	a.ledger = broker.NewLedger(broker.LedgerConfig{Now: a.now})
 	minter, err := mint.New(mint.Config{Issuer: a.cfg.Issuer, MaxBytes: int(a.cfg.Tokens.MaxBytes)})
 	if err != nil {
@@ -236,12 +245,12 @@ func (a *App) openBroker(ctx context.Context, _ Options) error {
 		Identity: &proofs{Registry: registry, cache: identity.NewCache(registry, a.jwks, a.cfg.Identity.CacheEntries)},
 		Recorder: a.journal, Acks: a.acks, Minter: minter, Audit: a.audit, Ledger: a.ledger,
 		Limits: broker.Limits{
-			MaxTTL: a.cfg.Tokens.MaxTTL, GreatestTTL: greatest, Skew: a.cfg.Tokens.Skew,
+			MaxTTL: a.cfg.Tokens.MaxTTL, GreatestTTL: a.greatest, Skew: a.cfg.Tokens.Skew,
 			MaxStaleness: a.cfg.Revocation.MaxStaleness, MaxDepth: a.cfg.Tokens.MaxDepth, MaxAncestors: maxAncestors,
 			AgentRate: a.cfg.RateLimits.PerAgent.Rate, AgentBurst: a.cfg.RateLimits.PerAgent.Burst,
 			FailureRate: a.cfg.RateLimits.Unauthenticated.Rate, FailureBurst: a.cfg.RateLimits.Unauthenticated.Burst,
 		},
-		Now: a.now, Logger: a.logger,
+		Now: a.now, Logger: a.logger, Component: a.replica,
 	})
 	return err
 }
