@@ -144,7 +144,7 @@ func (a *API) liftNeed(r *http.Request, _ wire.LiftRequest) (scopes.Scope, error
 	}
 	lift, err := scopes.Make(need.Tool(), "lift", need.Resource())
 	if err != nil {
-		return lift, fmt.Errorf("%w: %s", broker.ErrRequest, err)
+		return lift, fmt.Errorf("%w: %w", broker.ErrRequest, err)
 	}
 	return lift, nil
 }
@@ -156,7 +156,7 @@ func (a *API) BreakGlass(peer func(*http.Request) (*broker.Operator, error)) htt
 	who := func(r *http.Request, need scopes.Scope, _ broker.Freshness) (*broker.Operator, error) {
 		op, err := peer(r)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %s", broker.ErrUnauthorized, err)
+			return nil, fmt.Errorf("%w: %w", broker.ErrUnauthorized, err)
 		}
 		if r.Method == http.MethodGet {
 			return op, nil

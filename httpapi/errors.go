@@ -65,15 +65,13 @@ func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
 
 func (a *API) writeAnswer(w http.ResponseWriter, r *http.Request, ans *answer, err error) {
 	body := wire.Error{Code: ans.code, Description: description(err)}
-	var scope *broker.ScopeError
-	if errors.As(err, &scope) {
+	if scope, ok := errors.AsType[*broker.ScopeError](err); ok {
 		body.DecisionID = scope.DecisionID
 		for _, s := range scope.Refused {
 			body.Refused = append(body.Refused, s.String())
 		}
 	}
-	var decision *broker.DecisionError
-	if errors.As(err, &decision) {
+	if decision, ok := errors.AsType[*broker.DecisionError](err); ok {
 		body.DecisionID = decision.DecisionID
 	}
 	setRetryAfter(w.Header(), err)
@@ -123,8 +121,7 @@ func setChallenge(h http.Header, r *http.Request, ans *answer, err error) {
 	if ans.challenge != "" && r.Header.Get("Authorization") != "" {
 		challenge += fmt.Sprintf(`, error=%q`, ans.challenge)
 	}
-	var forbidden *broker.ForbiddenError
-	if errors.As(err, &forbidden) {
+	if forbidden, ok := errors.AsType[*broker.ForbiddenError](err); ok {
 		challenge += fmt.Sprintf(`, scope=%q`, forbidden.Need.String())
 	}
 	h.Set("WWW-Authenticate", challenge)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/writbroker/writ/broker"
 	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/mint"
 	"github.com/writbroker/writ/revocation"
 	"github.com/writbroker/writ/revocation/journal"
 	"github.com/writbroker/writ/scopes"
@@ -251,7 +252,9 @@ func (c *snapshotCache) frames(ctx context.Context, a *API) ([][]byte, error) {
 	}
 	c.encoded = nil
 	var out [][]byte
+	id, taken := mint.NewID(a.cfg.Now()), a.cfg.Now()
 	for part := range a.cfg.Index.Snapshots(snapshotRules) {
+		part.ID, part.TakenAt = id, taken
 		payload, err := json.Marshal(part)
 		if err != nil {
 			return nil, fmt.Errorf("encoding snapshot: %w", err)

@@ -85,11 +85,10 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return errTooLarge
 		}
-		return fmt.Errorf("%w: the JSON body is malformed: %s", broker.ErrRequest, err)
+		return fmt.Errorf("%w: the JSON body is malformed: %w", broker.ErrRequest, err)
 	}
 	if d.More() {
 		return fmt.Errorf("%w: the body holds more than one JSON value", broker.ErrRequest)

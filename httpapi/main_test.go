@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -202,9 +203,7 @@ func (s *server) send(srv *httptest.Server, method, path string, body io.Reader,
 	if err != nil {
 		s.tb.Fatal(err)
 	}
-	for k, v := range header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, header)
 	resp, err := srv.Client().Do(req)
 	if err != nil {
 		s.tb.Fatal(err)

@@ -70,7 +70,7 @@ func exchangeRequest(f url.Values) (broker.ExchangeRequest, error) {
 		if err != nil || n == 0 {
 			return req, fmt.Errorf("%w: requested_ttl must be a positive number of seconds", broker.ErrRequest)
 		}
-		req.RequestedTTL = time.Duration(n) * time.Second //nolint:gosec // n is below 2^31
+		req.RequestedTTL = time.Duration(n) * time.Second
 	}
 	return req, nil
 }

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -92,9 +93,7 @@ func TestTokenEndpointRefuses(t *testing.T) {
 			"grant_type": {"client_credentials"}, "client_assertion": {s.agent()},
 			"client_assertion_type": {wire.AssertionJWTBearer}, "scope": {readEU},
 		}
-		for k, v := range changes {
-			f[k] = v
-		}
+		maps.Copy(f, changes)
 		return f
 	}
 	kind := func(text string) http.Header { return http.Header{"Content-Type": {text}} }

@@ -1,0 +1,428 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/writbroker/writ/httpapi"
+	"github.com/writbroker/writ/internal/brokertest"
+	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/token"
+)
+
+// stream is one reading of the feed.
+type stream struct {
+	tb     testing.TB
+	body   io.ReadCloser
+	cancel context.CancelFunc
+	events *revocation.Decoder
+}
+
+// feed opens one; the query names the verifier.
+func (s *server) feed(srv *httptest.Server, path, auth string, after token.Rev) *stream {
+	s.tb.Helper()
+	ctx, cancel := context.WithCancel(s.tb.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+path, nil)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+auth)
+	if !after.IsZero() {
+		req.Header.Set("Last-Event-ID", after.String())
+	}
+	resp, err := srv.Client().Do(req)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" || resp.Header.Get("Cache-Control") != "no-store" {
+		s.tb.Fatalf("%d %v", resp.StatusCode, resp.Header)
+	}
+	st := &stream{tb: s.tb, body: resp.Body, cancel: cancel, events: revocation.NewDecoder(resp.Body, 0)}
+	s.tb.Cleanup(st.close)
+	return st
+}
+
+func (st *stream) close() {
+	st.cancel()
+	_ = st.body.Close()
+}
+
+// next gives the next event that is no heartbeat.
+func (st *stream) next() revocation.Event {
+	st.tb.Helper()
+	for {
+		e, err := st.events.Next()
+		if err != nil {
+			st.tb.Fatalf("the feed ended: %v", err)
+		}
+		if e.Type != revocation.EventHeartbeat {
+			return e
+		}
+	}
+}
+
+func (st *stream) beat() *revocation.Heartbeat {
+	st.tb.Helper()
+	for {
+		e, err := st.events.Next()
+		if err != nil {
+			st.tb.Fatalf("the feed ended: %v", err)
+		}
+		if e.Type == revocation.EventHeartbeat {
+			return e.Heartbeat
+		}
+	}
+}
+
+// ends reports whether the stream ends within a time that no healthy one would.
+func (st *stream) ends() bool {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			if _, err := st.events.Next(); err != nil {
+				return
+			}
+		}
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-time.After(5 * time.Second):
+		st.close()
+		<-ended
+		return false
+	}
+}
+
+// snapshot verifies one by the records key, and merges it.
+func (s *server) snapshot(raw string) *revocation.Index {
+	s.tb.Helper()
+	u, err := token.ParseRecord(raw, 1<<20)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	if err := token.CheckType(u.Header(), revocation.TypeSnapshot); err != nil {
+		s.tb.Fatal(err)
+	}
+	payload, err := u.Verify(token.Key{ID: "records", Algorithm: token.Ed25519, Public: s.RecordsKey()})
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	var part revocation.Snapshot
+	if err := json.Unmarshal(payload, &part); err != nil {
+		s.tb.Fatal(err)
+	}
+	if part.ID == "" || !part.Last {
+		s.tb.Errorf("part %+v", part)
+	}
+	x := revocation.NewIndex(revocation.Options{})
+	if err := x.Merge(part); err != nil {
+		s.tb.Fatal(err)
+	}
+	return x
+}
+
+func (s *server) reader() string {
+	s.tb.Helper()
+	return s.token(s.Cluster.Token(s.tb, "warehouse-api", nil), "writ:feed:read")
+}
+
+func TestFeed(t *testing.T) {
+	s := serve(t, options{running: true})
+	first := s.Revoke(t, revocation.SelectTask, "t1")
+	auth := s.reader()
+	st := s.feed(s.public, "/revocations/feed?verifier=v1&name=warehouse", auth, token.Rev{})
+	e := st.next()
+	if e.Type != revocation.EventSnapshot {
+		t.Fatalf("begins with %q", e.Type)
+	}
+	if x := s.snapshot(e.Snapshot); x.Len() != 1 || x.Position() != s.Index.Position() {
+		t.Errorf("the snapshot holds %d rules up to %v", x.Len(), x.Position())
+	} else if r, _ := x.Rule(first.ID); r.Reason != "" || r.By != "" {
+		t.Errorf("resource servers see why and by whom: %+v", r)
+	}
+	second := s.Revoke(t, revocation.SelectTask, "t2")
+	if e := st.next(); e.Type != revocation.EventRule || e.Rule.ID != second.ID {
+		t.Errorf("got %+v", e)
+	}
+	h := st.beat()
+	for h.Position != s.Index.Position() {
+		h = st.beat()
+	}
+	if h.ConfirmedAgoMS < 0 || h.ConfirmedAgoMS > 2000 {
+		t.Errorf("confirmed %d ms ago", h.ConfirmedAgoMS)
+	}
+	if later := st.beat(); later.StreamAgeMS <= h.StreamAgeMS || later.StreamAgeMS > 60_000 {
+		t.Errorf("the stream's age goes from %d to %d", h.StreamAgeMS, later.StreamAgeMS)
+	}
+	if got := s.Acks.Verifiers(); len(got) != 1 || got[0].Name != "warehouse" || got[0].Principal != "k8s:warehouse-api" {
+		t.Errorf("verifiers %+v", got)
+	}
+	at := s.Index.Position()
+	st.close()
+
+	t.Run("resumes behind what was read", func(t *testing.T) {
+		third := s.Revoke(t, revocation.SelectTask, "t3")
+		st := s.feed(s.public, "/revocations/feed", auth, at)
+		e := st.next()
+		if e.Rule != nil && e.Position.IsZero() {
+			e = st.next() // it was on the feed before it was in the log
+		}
+		if e.Type != revocation.EventRule || e.Rule.ID != third.ID || e.Position != s.Index.Position() {
+			t.Errorf("got %+v", e)
+		}
+		if st := s.feed(s.public, "/revocations/feed", auth, s.Index.Position()); st.beat().Position != s.Index.Position() {
+			t.Error("nothing was missed, and the first heartbeat says otherwise")
+		}
+	})
+	t.Run("an unknown position gets everything", func(t *testing.T) {
+		st := s.feed(s.public, "/revocations/feed", auth, token.Rev{Lineage: 77, Seq: 5})
+		if e := st.next(); e.Type != revocation.EventSnapshot || s.snapshot(e.Snapshot).Len() != 3 {
+			t.Errorf("got %+v", e)
+		}
+	})
+	t.Run("a lift", func(t *testing.T) {
+		st := s.feed(s.public, "/revocations/feed", auth, s.Index.Position())
+		st.beat()
+		admin := s.secops("writ:lift:**")
+		if a := s.call(s.admin, "POST", "/admin/v1/revocations/"+second.ID+"/lift", admin, map[string]any{"apply": true}); a.status != 200 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		if e := st.next(); e.Type != revocation.EventLift || e.Lift.RuleID != second.ID {
+			t.Errorf("got %+v", e)
+		}
+	})
+	t.Run("new keys", func(t *testing.T) {
+		st := s.feed(s.public, "/revocations/feed", auth, s.Index.Position())
+		st.beat()
+		if err := s.Journal.Publish(revocation.Event{Type: revocation.EventKeys, Keys: s.Keys.Ring().JWKS()}); err != nil {
+			t.Fatal(err)
+		}
+		if e := st.next(); e.Type != revocation.EventKeys {
+			t.Errorf("got %+v", e)
+		}
+	})
+	t.Run("a person watches on the admin listener", func(t *testing.T) {
+		st := s.feed(s.admin, "/admin/v1/revocations/feed", s.secops("writ:revoke:read"), token.Rev{})
+		st.next()
+	})
+}
+
+func TestFeedRefuses(t *testing.T) {
+	s := serve(t, options{})
+	auth := s.reader()
+	ask := func(srv *httptest.Server, path, auth string, more ...string) answer {
+		t.Helper()
+		h := http.Header{}
+		if auth != "" {
+			h.Set("Authorization", "Bearer "+auth)
+		}
+		for i := 0; i+1 < len(more); i += 2 {
+			h.Set(more[i], more[i+1])
+		}
+		return s.send(srv, "GET", path, nil, h)
+	}
+	long := strings.Repeat("x", 129)
+	for name, row := range map[string]struct {
+		a         answer
+		status    int
+		code      string
+		challenge string
+	}{
+		"nobody":                 {ask(s.public, "/revocations/feed", ""), 401, "invalid_token", `Bearer realm="writ"`},
+		"rubbish":                {ask(s.public, "/revocations/feed", "x"), 401, "invalid_token", `Bearer realm="writ", error="invalid_token"`},
+		"a token for another":    {ask(s.public, "/revocations/feed", s.token(s.agent(), readEU)), 401, "invalid_token", `Bearer realm="writ", error="invalid_token"`},
+		"a token without scope":  {ask(s.public, "/revocations/feed", s.secops("writ:revoke:read")), 403, "insufficient_scope", `Bearer realm="writ", error="insufficient_scope", scope="writ:feed:read"`},
+		"a reader on admin":      {ask(s.admin, "/admin/v1/revocations/feed", auth), 403, "insufficient_scope", `Bearer realm="writ", error="insufficient_scope", scope="writ:revoke:read"`},
+		"an odd Last-Event-ID":   {ask(s.public, "/revocations/feed", auth, "Last-Event-ID", "x"), 400, "invalid_request", ""},
+		"a long verifier":        {ask(s.public, "/revocations/feed?verifier="+long, auth), 400, "invalid_request", ""},
+		"a long name":            {ask(s.public, "/revocations/feed?verifier=v&name="+long, auth), 400, "invalid_request", ""},
+		"the workload's own JWT": {ask(s.public, "/revocations/feed", s.Cluster.Token(t, "warehouse-api", nil)), 401, "invalid_token", `Bearer realm="writ", error="invalid_token"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if row.a.status != row.status || row.a.error(t).Code != row.code || row.a.header.Get("WWW-Authenticate") != row.challenge {
+				t.Errorf("%d %s %q", row.a.status, row.a.body, row.a.header.Get("WWW-Authenticate"))
+			}
+		})
+	}
+}
+
+func TestFeedEndsWithItsRight(t *testing.T) {
+	for name, end := range map[string]func(s *server, auth string){
+		"revoked": func(s *server, auth string) {
+			c, _ := s.Claims(s.tb, auth)
+			s.Revoke(s.tb, revocation.SelectToken, c.ID)
+		},
+		"expired":     func(s *server, _ string) { s.Advance(brokertest.DefaultTTL + time.Second) },
+		"quarantined": func(s *server, _ string) { s.Quarantine(s.tb, revocation.SelectAgent, "k8s:warehouse-api") },
+		"shut down":   func(s *server, _ string) { s.stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, options{running: true})
+			auth := s.reader()
+			st := s.feed(s.public, "/revocations/feed?verifier=v1", auth, token.Rev{})
+			st.next()
+			end(s, auth)
+			if !st.ends() {
+				t.Error("the feed goes on")
+			}
+			deadline := time.Now().Add(5 * time.Second)
+			for len(s.Acks.Verifiers()) > 0 {
+				if time.Now().After(deadline) {
+					t.Fatal("the verifier counts as connected")
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+}
+
+// A stale replica serves its feed: its heartbeats say how stale it is.
+func TestFeedOfAStaleReplica(t *testing.T) {
+	s := serve(t, options{})
+	auth := s.reader()
+	s.Advance(brokertest.MaxStaleness * 2)
+	st := s.feed(s.public, "/revocations/feed", auth, token.Rev{})
+	if h := st.beat(); h.ConfirmedAgoMS < brokertest.MaxStaleness.Milliseconds()*2 {
+		t.Errorf("confirmed %d ms ago", h.ConfirmedAgoMS)
+	}
+}
+
+// The server's bounds on reading a request and on writing an answer do not end a feed.
+func TestFeedOutlivesTheServersTimeouts(t *testing.T) {
+	for name, o := range map[string]options{
+		"HTTP/1.1": {},
+		"HTTP/2":   {tls: true, server: func(srv *httptest.Server) { srv.EnableHTTP2 = true }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			more := o.server
+			o.server = func(srv *httptest.Server) {
+				srv.Config.ReadTimeout, srv.Config.WriteTimeout = 150*time.Millisecond, 150*time.Millisecond
+				if more != nil {
+					more(srv)
+				}
+			}
+			o.running = true
+			o.config = func(c *httpapi.Config) { c.Heartbeat = 400 * time.Millisecond }
+			s := serve(t, o)
+			st := s.feed(s.public, "/revocations/feed", s.reader(), token.Rev{})
+			st.next()
+			st.beat()
+			for range 2 {
+				st.beat()
+			}
+			r := s.Revoke(t, revocation.SelectTask, "t1")
+			if e := st.next(); e.Rule == nil || e.Rule.ID != r.ID {
+				t.Errorf("got %+v", e)
+			}
+		})
+	}
+}
+
+// One that does not read is cut off, and the others notice nothing.
+func TestASlowReaderIsCut(t *testing.T) {
+	// Writes are bounded to 10 s of the broker's clock, which is late: to 1 s of the test's.
+	late := brokertest.Options{Now: func() time.Time { return time.Now().Add(-9 * time.Second) }}
+	s := serve(t, options{world: late, running: true, server: func(srv *httptest.Server) {
+		srv.Config.ConnState = func(c net.Conn, state http.ConnState) {
+			if tcp, ok := c.(*net.TCPConn); ok && state == http.StateNew {
+				_ = tcp.SetWriteBuffer(4 << 10)
+			}
+		}
+	}})
+	auth := s.reader()
+	slow, err := net.Dial("tcp", strings.TrimPrefix(s.public.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	if err := slow.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	_, err = slow.Write([]byte("GET /revocations/feed?verifier=slow HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + auth + "\r\n\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReaderSize(slow, 16).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	quick := s.feed(s.public, "/revocations/feed?verifier=quick", auth, s.Index.Position())
+	const rules = 6000 // above what the subscription and the buffers of the sockets hold
+	go func() {
+		batch := make([]revocation.Rule, 0, 200)
+		for i := range rules {
+			batch = append(batch, taskRule(s.Now(), strings.Repeat("t", 900)+string(rune('a'+i%26))))
+			if len(batch) == cap(batch) {
+				if _, err := s.Journal.Append(context.WithoutCancel(t.Context()), batch, nil); err != nil {
+					t.Error(err)
+				}
+				batch = batch[:0]
+			}
+		}
+	}()
+	for got := 0; got < rules; {
+		if e := quick.next(); e.Type == revocation.EventRule && e.Position.IsZero() {
+			got++
+		}
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for len(s.Acks.Verifiers()) != 1 {
+		if time.Now().After(deadline) {
+			t.Fatalf("still connected: %+v", s.Acks.Verifiers())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if v := s.Acks.Verifiers(); !strings.HasSuffix(v[0].ID, "quick") {
+		t.Errorf("left over: %+v", v)
+	}
+}
+
+func TestAcks(t *testing.T) {
+	s := serve(t, options{running: true})
+	r := s.Revoke(t, revocation.SelectTask, "t1")
+	auth, other := s.reader(), s.token(s.Cluster.Token(t, "tickets-api", nil), "writ:feed:read")
+	st := s.feed(s.public, "/revocations/feed?verifier=v1", auth, token.Rev{})
+	st.next()
+	ack := func(auth string, body any) answer { return s.call(s.public, "POST", "/revocations/ack", auth, body) }
+	mine := revocation.Ack{Verifier: "v1", Position: s.Index.Position()}
+	if a := ack(other, mine); a.status != 404 {
+		t.Errorf("another principal acknowledges for it: %d", a.status)
+	}
+	if a := ack(auth, revocation.Ack{Verifier: "v2", Position: s.Index.Position()}); a.status != 404 {
+		t.Errorf("one that is not connected: %d", a.status)
+	}
+	for name, row := range map[string]struct {
+		a      answer
+		status int
+	}{
+		"nobody":             {ack("", mine), 401},
+		"without the scope":  {ack(s.token(s.agent(), readEU), mine), 401},
+		"no verifier":        {ack(auth, revocation.Ack{}), 400},
+		"a long verifier":    {ack(auth, revocation.Ack{Verifier: strings.Repeat("x", 129)}), 400},
+		"an unknown member":  {ack(auth, map[string]any{"verifier": "v1", "colour": "red"}), 400},
+		"an odd position":    {ack(auth, map[string]any{"verifier": "v1", "position": "x"}), 400},
+		"a body over 64 KiB": {ack(auth, map[string]any{"verifier": strings.Repeat("x", 70<<10)}), 413},
+	} {
+		if row.a.status != row.status {
+			t.Errorf("%s: %d %s", name, row.a.status, row.a.body)
+		}
+	}
+	if s := s.Acks.Status(mine.Position, r.ID, r.CreatedAt); s.Count != 0 {
+		t.Errorf("acknowledged: %+v", s)
+	}
+	if a := ack(auth, mine); a.status != 204 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if s := s.Acks.Status(mine.Position, r.ID, r.CreatedAt); s.Count != 1 || s.Connected != 1 {
+		t.Errorf("acknowledged: %+v", s)
+	}
+}
