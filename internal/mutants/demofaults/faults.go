@@ -35,8 +35,6 @@ func All() []Fault {
 		middleware = "verifier/middleware.go"
 	)
 	return []Fault{
-		{"read", "the answer says a longer life than the token has", exchange,
-			"time.Unix(claims.Expiry, 0).Sub(x.now).Truncate(time.Second)", "time.Hour"},
 		{"read", "who sends no token is let through", middleware,
 			"if refused != nil {\n\t\t\t\trefused.write(w, v.metadataURL)",
 			"if refused != nil && r.Header.Get(\"Authorization\") != \"\" {\n\t\t\t\trefused.write(w, v.metadataURL)"},
@@ -71,8 +69,8 @@ func All() []Fault {
 
 		{"sub-agent", "a token does not say what it descends from", mint,
 			"Ancestors: in.Ancestors,", "Ancestors: nil,"},
-		{"sub-agent", "a child outlives its parent", exchange,
-			"Remaining: x.remaining(x.now),", "Remaining: x.cfg.Limits.MaxTTL,"},
+		{"sub-agent", "a child outlives its parent", "policy/authorize.go",
+			"limit = min(limit, r.Parent.Remaining)", "limit = max(limit, r.Parent.Remaining)"},
 		{"sub-agent", "a child may do more than its parent", decide,
 			"if st.r.Parent.Scopes.Covers(s, nil) {", "if st.r.Parent.Scopes.Covers(s, nil) || true {"},
 		{"sub-agent", "the chain keeps the last agent alone", mint,
