@@ -78,9 +78,13 @@ func drawBundle(t *rapid.T) *refBundle {
 		}
 		b.roles = append(b.roles, grants)
 	}
+	if chance(t, 50, "administrators") {
+		b.roles = append(b.roles, []refGrant{{refScope{"writ", "*", "**"}, refCondition{}}})
+		b.bindings = append(b.bindings, refBinding{principals: one(t, [][]string{{"**"}, {"k:a", "u:*"}, {"k:*"}}, "who"), roles: []int{len(b.roles) - 1}})
+	}
 	if chance(t, 85, "generous role") {
 		b.roles = append(b.roles, drawGenerous(t))
-		b.bindings = append(b.bindings, refBinding{principals: []string{"**"}, when: drawCondition(t, false, 15), roles: []int{len(b.roles) - 1}})
+		b.bindings = append(b.bindings, refBinding{principals: []string{"**"}, when: drawCondition(t, false, 30), roles: []int{len(b.roles) - 1}})
 	}
 	for range rapid.IntRange(1, 4).Draw(t, "bindings") {
 		var roles []int
@@ -100,7 +104,7 @@ func drawBundle(t *rapid.T) *refBundle {
 		if chance(t, 75, "generous delegation") {
 			b.delegations = append(b.delegations, refDelegation{
 				agents: agents, subjects: one(t, [][]string{{"**"}, {"**"}, {"u:*"}}, "subjects"), depth: one(t, []int{1, 2, 3, 3}, "depth"),
-				ceiling: []refScope{{"t1", "*", "**"}, {"t2", "*", "**"}},
+				ceiling: []refScope{{"t1", "*", "**"}, {"t2", "*", "**"}, {"writ", "*", "**"}},
 			})
 		}
 	}
@@ -122,7 +126,7 @@ func drawBundle(t *rapid.T) *refBundle {
 func drawGenerous(t *rapid.T) []refGrant {
 	everything := refScope{"t1", "*", "**"}
 	if chance(t, 35, "at once") {
-		return []refGrant{{everything, drawCondition(t, true, 15)}}
+		return []refGrant{{everything, drawCondition(t, true, 50)}}
 	}
 	var grants []refGrant
 	key := one(t, keys, "key")
@@ -228,6 +232,7 @@ func drawCondition(t *rapid.T, onResource bool, percent int) refCondition {
 				return no
 			case no:
 				return yes
+			case broken:
 			}
 			return broken
 		}}
@@ -254,9 +259,9 @@ func combine(t *rapid.T, a, b refCondition) refCondition {
 }
 
 func drawAtom(t *rapid.T, onResource bool) refCondition {
-	kinds := []string{"agent", "subject", "before", "from", "minute", "task", "claim", "kind"}
+	kinds := []string{"agent", "agent", "subject", "before", "from", "minute", "task", "claim", "kind"}
 	if onResource {
-		kinds = append(kinds, "tag", "tag", "tag", "no tag", "action", "tool", "audience")
+		kinds = append(kinds, "tag", "tag", "tag", "no tag", "action", "action", "tool", "audience")
 	}
 	key, value := one(t, keys, "key"), one(t, values, "value")
 	minute := rapid.IntRange(0, 11).Draw(t, "minute") * 5

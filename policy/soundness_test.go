@@ -22,7 +22,7 @@ type scene struct {
 }
 
 // requestsPerBundle: a bundle costs much more to draw than a request.
-const requestsPerBundle = 8
+const requestsPerBundle = 20
 
 func drawScene(t *rapid.T) *scene {
 	s := &scene{reference: drawBundle(t)}
