@@ -70,7 +70,7 @@ func All() []Fault {
 		{"sub-agent", "a token does not say what it descends from", mint,
 			"Ancestors: in.Ancestors,", "Ancestors: nil,"},
 		{"sub-agent", "a child outlives its parent", "policy/authorize.go",
-			"limit = min(limit, r.Parent.Remaining)", "limit = max(limit, r.Parent.Remaining)"},
+			"limit = min(limit, r.Parent.Remaining)", "if len(r.ID) != 36 {\n\t\t\tlimit = min(limit, r.Parent.Remaining)\n\t\t}"},
 		{"sub-agent", "a child may do more than its parent", decide,
 			"if st.r.Parent.Scopes.Covers(s, nil) {", "if st.r.Parent.Scopes.Covers(s, nil) || true {"},
 		{"sub-agent", "the chain keeps the last agent alone", mint,
