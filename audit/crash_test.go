@@ -24,7 +24,7 @@ import (
 func TestNothingAcknowledgedIsLostInACrash(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // repeatable
+			rnd := rand.New(rand.NewPCG(seed, 1))
 			files := &crashfs.FS{}
 			life := lives{anchors: map[uint64]audit.Checkpoint{}}
 			for round := range 6 {

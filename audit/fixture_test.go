@@ -125,11 +125,3 @@ func names(f *crashfs.FS) []string {
 	slices.Sort(out)
 	return out
 }
-
-func set(values ...string) map[string]bool {
-	out := map[string]bool{}
-	for _, v := range values {
-		out[v] = true
-	}
-	return out
-}

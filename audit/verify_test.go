@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 	"testing"
@@ -147,16 +148,12 @@ func TestVerifyFindsEveryTampering(t *testing.T) {
 		{"another log in its place", func(m map[string][]string) {
 			other, _, _ := whole(t, 1)
 			clear(m)
-			for name, of := range other {
-				m[name] = of
-			}
+			maps.Copy(m, other)
 		}, anchors, audit.FaultAnchor},
 		{"the log signed with another key", func(m map[string][]string) {
 			other, _, _ := whole(t, 2)
 			clear(m)
-			for name, of := range other {
-				m[name] = of
-			}
+			maps.Copy(m, other)
 		}, nil, audit.FaultCheckpoint},
 		{"a segment of another name", func(m map[string][]string) { m["audit-00000000000000000900.jsonl"] = m[last]; delete(m, last) }, nil, audit.FaultReordered},
 	} {

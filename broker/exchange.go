@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -160,10 +161,8 @@ func (x *exchange) policyRequest() (policy.Request, error) {
 func (x *exchange) allowed() error {
 	d := &x.decision
 	if d.Allowed {
-		for _, a := range d.Grant.Audience() {
-			if x.isReserved(a) {
-				return x.decisionError(ErrTarget, "the target's audience is reserved")
-			}
+		if slices.ContainsFunc(d.Grant.Audience(), x.isReserved) {
+			return x.decisionError(ErrTarget, "the target's audience is reserved")
 		}
 		return x.personal()
 	}

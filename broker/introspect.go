@@ -34,7 +34,7 @@ func (b *Broker) Introspect(ctx context.Context, cred Credentials, raw string) (
 		return nil, err
 	}
 	if fault != nil {
-		return nil, nil //nolint:nilnil // inactive is an answer of its own, and discloses nothing
+		return nil, nil //nolint:nilerr // inactive is an answer of its own, and discloses nothing
 	}
 	if _, hit := b.cfg.Index.Revoked(c, kid); hit {
 		return nil, nil //nolint:nilnil // as above

@@ -11,8 +11,7 @@ import (
 // data of the token; only these words, and the message that an operator wrote for a rule of a
 // source, ever reach the caller.
 func publicReason(err error) string {
-	var rule *identity.RequirementError
-	if errors.As(err, &rule) {
+	if rule, ok := errors.AsType[*identity.RequirementError](err); ok {
 		return rule.Message
 	}
 	for _, r := range reasons {

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -59,9 +60,7 @@ func badProofs(t *testing.T, w *world) map[string]struct{ raw, says string } {
 	header := claims{"alg": "ES256", "kid": w.Cluster.Key.ID, "typ": "JWT"}
 	with := func(base claims, name string, v any) claims {
 		out := claims{}
-		for k, old := range base {
-			out[k] = old
-		}
+		maps.Copy(out, base)
 		out[name] = v
 		if v == nil {
 			delete(out, name)
@@ -178,9 +177,7 @@ func TestBadTokensOfOurs(t *testing.T) {
 	}
 	sign := func(typ, name string, v any) string {
 		c := claims{}
-		for k, old := range base {
-			c[k] = old
-		}
+		maps.Copy(c, base)
 		if name != "" {
 			c[name] = v
 		}

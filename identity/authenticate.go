@@ -75,7 +75,7 @@ func (r *Registry) route(unverifiedClaims map[string]any) (*source, error) {
 	if !ok || len(r.byTrustDomain) == 0 {
 		return nil, fmt.Errorf("%w: iss", ErrMissingClaim)
 	}
-	trustDomain, _, err := splitSPIFFE(sub)
+	trustDomain, err := trustDomainOf(sub)
 	if err != nil {
 		return nil, fmt.Errorf("%w: iss", ErrMissingClaim)
 	}
@@ -170,7 +170,7 @@ func (s *source) checkTrustDomain(claims map[string]any) error {
 	if sub == "" {
 		return fmt.Errorf("%w: sub", ErrMissingClaim)
 	}
-	trustDomain, _, err := splitSPIFFE(sub)
+	trustDomain, err := trustDomainOf(sub)
 	if err != nil {
 		return err
 	}

@@ -83,14 +83,13 @@ func TestCompileRefuses(t *testing.T) {
 }
 
 func faults(err error) []*identity.SourceError {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the parts of a joined error
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return nil
 	}
 	var out []*identity.SourceError
 	for _, part := range joined.Unwrap() {
-		var fault *identity.SourceError
-		if errors.As(part, &fault) {
+		if fault, ok := errors.AsType[*identity.SourceError](part); ok {
 			out = append(out, fault)
 		}
 	}

@@ -10,18 +10,18 @@ import (
 // maxTrustDomainBytes and the rules below are those of the SPIFFE-ID specification, §2.
 const maxTrustDomainBytes = 255
 
-// splitSPIFFE takes a SPIFFE ID of a workload apart: spiffe://trust-domain/path. Nothing is
-// normalized: what is not canonical is refused.
-func splitSPIFFE(id string) (trustDomain, path string, err error) {
+// trustDomainOf checks a SPIFFE ID of a workload, spiffe://trust-domain/path, and gives its
+// trust domain. Nothing is normalized: what is not canonical is refused.
+func trustDomainOf(id string) (string, error) {
 	rest, ok := strings.CutPrefix(id, "spiffe://")
 	if !ok {
-		return "", "", fmt.Errorf("%w: not a SPIFFE ID", ErrMalformed)
+		return "", fmt.Errorf("%w: not a SPIFFE ID", ErrMalformed)
 	}
-	trustDomain, path, ok = strings.Cut(rest, "/")
+	trustDomain, path, ok := strings.Cut(rest, "/")
 	if !ok || !isTrustDomain(trustDomain) || !isSPIFFEPath(path) {
-		return "", "", fmt.Errorf("%w: not the SPIFFE ID of a workload", ErrMalformed)
+		return "", fmt.Errorf("%w: not the SPIFFE ID of a workload", ErrMalformed)
 	}
-	return trustDomain, path, nil
+	return trustDomain, nil
 }
 
 func isTrustDomain(name string) bool {

@@ -68,7 +68,7 @@ func spiffeID(leaf *x509.Certificate) (id, trustDomain string, err error) {
 		return "", "", fmt.Errorf("%w: RSA key under %d bits", ErrAlgorithm, minRSABits)
 	}
 	id = leaf.URIs[0].String()
-	trustDomain, _, err = splitSPIFFE(id)
+	trustDomain, err = trustDomainOf(id)
 	return id, trustDomain, err
 }
 

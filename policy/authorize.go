@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -134,17 +135,13 @@ func (st *state) merge(to *party, n int, p *identity.Principal, rule *inventoryR
 		to.merged = map[string]any{}
 	}
 	if n == 0 {
-		for k, v := range p.Attributes {
-			to.merged[k] = v
-		}
+		maps.Copy(to.merged, p.Attributes)
 		to.view.Attributes = to.merged
 	}
-	for k, v := range rule.attributes {
-		to.merged[k] = v
-	}
+	maps.Copy(to.merged, rule.attributes)
 	for _, k := range rule.keys {
 		if _, claimed := p.Attributes[k]; claimed {
-			st.eventDetail(kindInventory, rule.rule, len(st.parties)-1, -1, effectOverrides, k)
+			st.eventDetail(kindInventory, rule.rule, len(st.parties)-1, effectOverrides, k)
 		}
 	}
 }
@@ -301,24 +298,24 @@ func (st *state) resolve(asked scopes.Scope) {
 	switch {
 	case !ok:
 		it.refused = true
-		st.eventDetail(kindRequest, -1, -1, -1, effectUnknownTool, asked.String())
+		st.eventDetail(kindRequest, -1, -1, effectUnknownTool, asked.String())
 	case t.actionSet(asked.Action()) == 0:
 		it.refused = true
-		st.eventDetail(kindRequest, -1, -1, -1, effectUnknownAction, asked.String())
+		st.eventDetail(kindRequest, -1, -1, effectUnknownAction, asked.String())
 	default:
 		it.tool, it.actions = t, t.actionSet(asked.Action())
 		if t.CaseInsensitive {
 			folded, err := asked.Fold()
 			if err != nil {
 				it.refused = true
-				st.eventDetail(kindRequest, -1, -1, -1, effectNotASCII, asked.String())
+				st.eventDetail(kindRequest, -1, -1, effectNotASCII, asked.String())
 				break
 			}
 			it.scope = folded
 		}
 		st.split(t, it.scope)
 	}
-	it.parts = [2]int32{int32(first), int32(len(st.parts))} //nolint:gosec // at most MaxParts
+	it.parts = [2]int32{int32(first), int32(len(st.parts))}
 }
 
 // target checks the audiences that were asked for.
@@ -329,13 +326,13 @@ func (st *state) target() Reason {
 	reason := ReasonNone
 	for _, audience := range st.r.Audiences {
 		if len(st.b.catalog.byAudience[audience]) == 0 {
-			st.eventDetail(kindRequest, -1, -1, -1, effectUnknownAudience, audience)
+			st.eventDetail(kindRequest, -1, -1, effectUnknownAudience, audience)
 			reason = ReasonTarget
 		}
 	}
 	for i := range st.items {
 		if it := &st.items[i]; it.tool != nil && !slices.Contains(st.r.Audiences, it.tool.Audience) {
-			st.eventDetail(kindRequest, -1, -1, -1, effectOtherAudience, it.asked.String())
+			st.eventDetail(kindRequest, -1, -1, effectOtherAudience, it.asked.String())
 			it.refused, reason = true, ReasonTarget
 		}
 	}

@@ -117,8 +117,8 @@ func (t *tool) actionSet(action string) uint64 {
 
 // literalPrefix is what the text of every resource that the pattern matches begins with.
 func literalPrefix(resource string) string {
-	if i := strings.IndexByte(resource, '*'); i >= 0 {
-		return resource[:i]
+	if before, _, ok := strings.Cut(resource, "*"); ok {
+		return before
 	}
 	return resource
 }

@@ -106,7 +106,7 @@ func (c *compiler) rule(kind EntryKind, m *meta) int32 {
 
 func (c *compiler) ruleAt(kind EntryKind, name, file string, line int, effect string) int32 {
 	c.bundle.rules = append(c.bundle.rules, ruleInfo{kind, name, file, line, effect})
-	return int32(len(c.bundle.rules) - 1) //nolint:gosec // bounded by the size of the bundle
+	return int32(len(c.bundle.rules) - 1)
 }
 
 // condition compiles a condition once, however many rules have it.
@@ -130,7 +130,7 @@ func (c *compiler) condition(m *meta, written text, where condition.Where) int32
 	c.canonical[conditionKey{written.Value, where}] = compiled.String()
 	index, ok := c.known[canonical]
 	if !ok {
-		index = int32(len(c.bundle.conditions)) //nolint:gosec // bounded by the size of the bundle
+		index = int32(len(c.bundle.conditions))
 		c.bundle.conditions = append(c.bundle.conditions, compiled)
 		c.known[canonical] = index
 	}

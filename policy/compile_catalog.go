@@ -24,7 +24,7 @@ func (c *compiler) catalog(written []toolSource) {
 	}
 	slices.SortFunc(catalog.tools, func(a, b *tool) int { return strings.Compare(a.Name, b.Name) })
 	for i, t := range catalog.tools {
-		t.index = int32(i) //nolint:gosec // bounded by the size of the bundle
+		t.index = int32(i)
 		catalog.byName[t.Name] = t
 		catalog.byAudience[t.Audience] = append(catalog.byAudience[t.Audience], t.Name)
 		t.boxed = boxedTool{name: condition.Box(t.Name), audience: condition.Box(t.Audience)}

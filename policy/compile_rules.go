@@ -103,7 +103,7 @@ func (c *compiler) profileRules(written []profileSource) {
 			p.scopes = append(p.scopes, r.scope)
 		}
 		if c.unique(&s.meta) {
-			c.profiles[s.name] = int32(len(c.bundle.profiles)) //nolint:gosec // bounded by the size of the bundle
+			c.profiles[s.name] = int32(len(c.bundle.profiles))
 			c.bundle.profiles = append(c.bundle.profiles, p)
 		}
 	}
@@ -121,7 +121,7 @@ func (c *compiler) roles(written []roleSource) {
 		if !c.unique(&s.meta) {
 			continue
 		}
-		index := int32(len(c.bundle.roles)) //nolint:gosec // bounded by the size of the bundle
+		index := int32(len(c.bundle.roles))
 		r := role{name: s.name}
 		for i := range s.grants {
 			g := &s.grants[i]
@@ -162,7 +162,7 @@ func (c *compiler) bindings(written []bindingSource) {
 		if len(s.roles) == 0 && s.profile.Value == "" {
 			c.fault(&s.meta, s.line, "the binding gives nothing", "add roles: [name] or profile: name")
 		}
-		index := int32(len(c.bundle.bindings)) //nolint:gosec // bounded by the size of the bundle
+		index := int32(len(c.bundle.bindings))
 		for _, p := range c.patterns(&s.meta, s.principals, "principals") {
 			c.bundle.bindingIndex.Add(p, index)
 		}
@@ -182,7 +182,7 @@ func (c *compiler) denies(written []denySource) {
 	for i := range written {
 		s := &written[i]
 		c.unique(&s.meta)
-		index := int32(len(c.bundle.denies)) //nolint:gosec // bounded by the size of the bundle
+		index := int32(len(c.bundle.denies))
 		d := deny{
 			rule:   c.rule(EntryDeny, &s.meta),
 			when:   c.condition(&s.meta, s.when, condition.OnResource),
@@ -212,7 +212,7 @@ func (c *compiler) delegations(written []delegationSource) {
 	for i := range written {
 		s := &written[i]
 		c.unique(&s.meta)
-		index := int32(len(c.bundle.delegations)) //nolint:gosec // bounded by the size of the bundle
+		index := int32(len(c.bundle.delegations))
 		d := delegation{rule: c.rule(EntryDelegation, &s.meta), when: c.condition(&s.meta, s.when, condition.OnResource), maxDepth: s.maxDepth}
 		const ofResource = condition.ReadsTags | condition.ReadsTool | condition.ReadsAction
 		d.early = d.when == noCondition || c.bundle.conditions[d.when].Reads()&ofResource == 0
@@ -266,7 +266,7 @@ func (c *compiler) inventory(written []inventorySource) {
 		return strings.Compare(a.pattern.String(), b.pattern.String())
 	})
 	for i, x := range all {
-		c.bundle.inventoryIndex.Add(x.pattern, int32(i)) //nolint:gosec // bounded by the size of the bundle
+		c.bundle.inventoryIndex.Add(x.pattern, int32(i))
 		c.bundle.inventory = append(c.bundle.inventory, inventoryRule{
 			c.rule(EntryInventory, &x.source.meta), x.source.attributes, sortedKeys(x.source.attributes),
 		})

@@ -81,6 +81,6 @@ func (st *state) denyApplies(d *deny, rw *row, agent int) bool {
 	if when.detail >= 0 {
 		effect = effectDeniesError
 	}
-	st.add(event{kind: kindDeny, rule: d.rule, who: int8(agent), row: rw.index, effect: effect, detail: when.detail}) //nolint:gosec // at most MaxDepth
+	st.add(event{kind: kindDeny, rule: d.rule, who: int8(agent), row: rw.index, effect: effect, detail: when.detail})
 	return true
 }

@@ -119,16 +119,16 @@ func (st *state) judge(index int32, rw *row, agent int) verdict {
 func (st *state) key(index uint64, reads condition.Reads, rw *row, agent int) uint64 {
 	key := index
 	if reads&condition.ReadsAgent != 0 {
-		key |= uint64(agent+1) << 24 //nolint:gosec // at most MaxDepth
+		key |= uint64(agent+1) << 24
 	}
 	if rw == nil {
 		return key
 	}
 	if reads&condition.ReadsTags != 0 {
-		key |= uint64(st.parts[rw.part].combo+1) << 28 //nolint:gosec // at most MaxParts
+		key |= uint64(st.parts[rw.part].combo+1) << 28
 	}
 	if reads&condition.ReadsTool != 0 {
-		key |= uint64(st.items[rw.item].tool.index+1) << 38 //nolint:gosec // not negative
+		key |= uint64(st.items[rw.item].tool.index+1) << 38
 	}
 	if reads&condition.ReadsAction != 0 {
 		key |= uint64(rw.action+1) << 57
@@ -141,7 +141,7 @@ func (st *state) evaluate(c *condition.Condition) verdict {
 	switch {
 	case err != nil:
 		st.details = append(st.details, c.String()+": "+err.Error())
-		return verdict{isError, maxDuration, int32(len(st.details) - 1)} //nolint:gosec // one per evaluation
+		return verdict{isError, maxDuration, int32(len(st.details) - 1)}
 	case holds:
 		return verdict{isTrue, maxDuration, -1}
 	}

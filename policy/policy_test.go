@@ -53,7 +53,7 @@ func user(id string) identity.Principal {
 func ask(t testing.TB, subject identity.Principal, wanted string, change ...func(*policy.Request)) policy.Request {
 	t.Helper()
 	r := policy.Request{ID: "d1", Subject: subject, Time: noon}
-	for _, text := range strings.Fields(wanted) {
+	for text := range strings.FieldsSeq(wanted) {
 		r.Scopes = append(r.Scopes, scope(t, text))
 	}
 	for _, c := range change {

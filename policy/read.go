@@ -45,7 +45,7 @@ func (r *reader) readAll(fsys fs.FS) {
 		data, err := fs.ReadFile(fsys, name)
 		if err != nil {
 			r.report(0, "cannot be read: "+err.Error(), "check that it exists and may be read")
-			return nil
+			return nil //nolint:nilerr // the fault is reported with all others
 		}
 		r.readFile(name, data)
 		return nil

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -43,12 +44,7 @@ func (t Trace) String() string {
 }
 
 func containsKind(kinds []EntryKind, k EntryKind) bool {
-	for _, kind := range kinds {
-		if kind == k {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(kinds, k)
 }
 
 // line is an entry in one line: what, for whom and where, its effect, its place.

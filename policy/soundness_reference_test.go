@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -281,9 +282,7 @@ func (b *refBundle) denied(chain []*refParty, w *world, a access) bool {
 // ids over patterns, later texts over earlier.
 func (b *refBundle) attributesOf(p *refParty) map[string]any {
 	all := map[string]any{}
-	for k, v := range p.claims {
-		all[k] = v
-	}
+	maps.Copy(all, p.claims)
 	rank := func(match string) (int, string) {
 		literal, _, wild := strings.Cut(match, "*")
 		if !wild {

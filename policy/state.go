@@ -152,7 +152,7 @@ func (st *state) addPart(t *tool, base scopes.Scope, minus []scopes.Scope, numbe
 		st.overflow = true
 		return
 	}
-	index := int32(len(st.parts)) //nolint:gosec // at most MaxParts
+	index := int32(len(st.parts))
 	combo := st.intern(t, number)
 	st.parts = append(st.parts, part{
 		base: base, literal: literalPrefix(base.Resource()), minus: minus, tags: st.combos[combo].tags, combo: combo,
@@ -161,11 +161,11 @@ func (st *state) addPart(t *tool, base scopes.Scope, minus []scopes.Scope, numbe
 		if it.actions&(1<<action) == 0 {
 			continue
 		}
-		n := int32(len(st.rows)) //nolint:gosec // at most MaxParts
+		n := int32(len(st.rows))
 		for _, rule := range rules {
 			st.event(kindTag, rule, -1, n, effectNone)
 		}
-		st.rows = append(st.rows, row{index: n, item: int32(len(st.items) - 1), part: index, action: uint8(action)}) //nolint:gosec // at most MaxActions
+		st.rows = append(st.rows, row{index: n, item: int32(len(st.items) - 1), part: index, action: uint8(action)})
 	}
 }
 
@@ -176,7 +176,7 @@ func (st *state) intern(t *tool, number uint64) int32 {
 			return c.same
 		}
 	}
-	c := combination{t, number, t.combination(number), int32(len(st.combos))} //nolint:gosec // at most MaxParts
+	c := combination{t, number, t.combination(number), int32(len(st.combos))}
 	for i := range st.combos {
 		if st.combos[i].tags.text == c.tags.text {
 			c.same = st.combos[i].same

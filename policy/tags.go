@@ -170,9 +170,9 @@ func (c *compiler) nest(m *meta, k *tagKey) {
 			}
 		}
 		if parents[i] < 0 {
-			k.roots = append(k.roots, int32(i)) //nolint:gosec // bounded by the size of the bundle
+			k.roots = append(k.roots, int32(i))
 		} else {
-			k.nodes[parents[i]].children = append(k.nodes[parents[i]].children, int32(i)) //nolint:gosec // likewise
+			k.nodes[parents[i]].children = append(k.nodes[parents[i]].children, int32(i))
 		}
 	}
 }

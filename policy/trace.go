@@ -109,7 +109,7 @@ type tracedItem struct {
 func (st *state) add(e event) { st.events = append(st.events, e) }
 
 func (st *state) event(kind kindCode, rule int32, who int, row int32, effect effect) {
-	st.add(event{kind: kind, rule: rule, who: int8(who), row: row, effect: effect, detail: -1}) //nolint:gosec // at most MaxDepth
+	st.add(event{kind: kind, rule: rule, who: int8(who), row: row, effect: effect, detail: -1})
 }
 
 func (st *state) rowEvent(kind kindCode, rule int32, who int, rw *row, effect effect) {
@@ -118,9 +118,9 @@ func (st *state) rowEvent(kind kindCode, rule int32, who int, rw *row, effect ef
 
 func (st *state) note(effect effect) { st.event(kindRequest, -1, -1, -1, effect) }
 
-func (st *state) eventDetail(kind kindCode, rule int32, who int, row int32, effect effect, detail string) {
+func (st *state) eventDetail(kind kindCode, rule int32, who int, effect effect, detail string) {
 	st.details = append(st.details, detail)
-	st.add(event{kind: kind, rule: rule, who: int8(who), row: row, effect: effect, detail: int32(len(st.details) - 1)}) //nolint:gosec // few
+	st.add(event{kind: kind, rule: rule, who: int8(who), row: -1, effect: effect, detail: int32(len(st.details) - 1)})
 }
 
 // verdictEvent records what a rule did by its condition.
@@ -131,7 +131,7 @@ func (st *state) verdictEvent(kind kindCode, rule int32, who int, row int32, v v
 		effect = effectNotNow
 	case isError:
 		effect = effectFailed
-		st.add(event{kind: kindConditionError, rule: rule, who: int8(who), row: row, effect: effect, detail: v.detail}) //nolint:gosec // at most MaxDepth
+		st.add(event{kind: kindConditionError, rule: rule, who: int8(who), row: row, effect: effect, detail: v.detail})
 	case isTrue:
 	}
 	st.event(kind, rule, who, row, effect)
@@ -181,7 +181,7 @@ func (r *rawTrace) render() []Entry {
 func (r *rawTrace) each(yield func(r *rawTrace, same []event)) {
 	events := append(make([]event, 0, len(r.events)+len(r.rows)), r.events...)
 	for i := range r.rows {
-		events = append(events, event{kind: kindPart, rule: -1, row: int32(i), who: -1, detail: -1, effect: allowedEffect(!r.rows[i].refused)}) //nolint:gosec // at most MaxParts
+		events = append(events, event{kind: kindPart, rule: -1, row: int32(i), who: -1, detail: -1, effect: allowedEffect(!r.rows[i].refused)})
 	}
 	slices.SortStableFunc(events, compareEvents)
 	events = slices.Compact(events)

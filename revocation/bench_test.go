@@ -85,6 +85,7 @@ func crowded(tb testing.TB, n int) (*revocation.Index, []*token.Claims) {
 				}
 			case revocation.SelectIssuer:
 				value = fmt.Sprintf("revoked-%d:", i)
+			default:
 			}
 			put(testRule(id, s, value))
 		}

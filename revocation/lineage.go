@@ -2,6 +2,7 @@ package revocation
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -120,9 +121,7 @@ func joinBase(a, b []token.Rev) []token.Rev {
 
 func (l *lines) clone() *lines {
 	out := &lines{number: make(map[uint64]uint32, len(l.number)+1), infos: slices.Clone(l.infos)}
-	for id, n := range l.number {
-		out.number[id] = n
-	}
+	maps.Copy(out.number, l.number)
 	return out
 }
 

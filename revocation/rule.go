@@ -227,7 +227,7 @@ func storable(t time.Time) bool {
 	return !t.IsZero() && ms > 0 && ms <= maxMillis
 }
 
-func goodText(s string, limit int) bool {
+func goodText(s string, limit int) bool { //nolint:unparam // the limits are equal today, and named apart
 	if len(s) > limit || !utf8.ValidString(s) {
 		return false
 	}

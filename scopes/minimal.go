@@ -211,6 +211,6 @@ func (s Scope) withTail(core string, k, n int) (Scope, bool) {
 	if len(text) > MaxScopeBytes {
 		return Scope{}, false
 	}
-	s.text, s.segments, s.tail, s.wild = text, uint8(n), true, true //nolint:gosec // n <= MaxSegments
+	s.text, s.segments, s.tail, s.wild = text, uint8(n), true, true
 	return s, true
 }

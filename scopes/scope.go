@@ -48,7 +48,7 @@ func Parse(text string) (Scope, error) {
 		return Scope{}, syntaxError(text, action+1+offset, problem)
 	}
 	return Scope{
-		text: text, tool: uint16(tool), action: uint16(action), //nolint:gosec // both < MaxScopeBytes
+		text: text, tool: uint16(tool), action: uint16(action),
 		segments: sh.segments, tail: sh.tail, wild: sh.wild,
 	}, nil
 }
@@ -110,7 +110,7 @@ func (s Scope) WithAction(action string) Scope {
 		return Scope{}
 	}
 	tool := s.text[:s.tool+1]
-	s.text, s.action = tool+action+s.text[s.action:], s.tool+1+uint16(len(action)) //nolint:gosec // bounded above
+	s.text, s.action = tool+action+s.text[s.action:], s.tool+1+uint16(len(action))
 	return s
 }
 

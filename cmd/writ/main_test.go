@@ -156,7 +156,7 @@ func follow(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	file, err := os.Create(ts.MkAbs(args[0]))
 	ts.Check(err)
-	command := exec.Command(args[1], args[2:]...)
+	command := exec.CommandContext(context.Background(), args[1], args[2:]...)
 	command.Stdout, command.Stderr = file, file
 	for _, name := range []string{"PATH", "WRIT_BROKER", "WRIT_ADMIN", "WRIT_IDENTITY_FILE"} {
 		command.Env = append(command.Env, name+"="+ts.Getenv(name))

@@ -129,7 +129,7 @@ func (c *Custody) Open(_ context.Context, ring string, k keys.KeyInfo) (token.Si
 func binding(ring, kid, alg string) []byte {
 	var aad []byte
 	for _, part := range []string{"writ/keys/file/v1", ring, kid, alg} {
-		aad = binary.BigEndian.AppendUint32(aad, uint32(len(part))) //nolint:gosec // names are short
+		aad = binary.BigEndian.AppendUint32(aad, uint32(len(part)))
 		aad = append(aad, part...)
 	}
 	return aad

@@ -115,8 +115,8 @@ func forFeed(e *revocation.Event) revocation.Event {
 
 // after gives the events that follow a position, if it is remembered.
 func (f *feed) after(at token.Rev) ([]revocation.Event, bool) {
-	for i := len(f.ring) - 1; i >= 0; i-- {
-		if f.ring[i].Position == at {
+	for i, v := range slices.Backward(f.ring) {
+		if v.Position == at {
 			return f.ring[i+1:], true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -42,9 +43,7 @@ func (f *memFS) kill(rng *rand.Rand) {
 		f.names[name] = &memData{content: kept, synced: append([]byte(nil), kept...)}
 	}
 	f.durable = map[string]*memData{}
-	for name, d := range f.names {
-		f.durable[name] = d
-	}
+	maps.Copy(f.durable, f.names)
 }
 
 func (f *memFS) failing(op string) error {

@@ -26,10 +26,10 @@ const (
 
 func TestSimulation(t *testing.T) {
 	first, n, loud := uint64(1), uint64(simSeeds), false
-	if text := os.Getenv("WRIT_SIM_SEEDS"); text != "" { //nolint:forbidigo // a knob of this test
+	if text := os.Getenv("WRIT_SIM_SEEDS"); text != "" {
 		n = parseSeed(t, text)
 	}
-	if text := os.Getenv("WRIT_SIM_SEED"); text != "" { //nolint:forbidigo // a knob of this test
+	if text := os.Getenv("WRIT_SIM_SEED"); text != "" {
 		first, n, loud = parseSeed(t, text), 1, true
 	}
 	t.Logf("seeds %d to %d, %d steps each", first, first+n-1, simSteps)

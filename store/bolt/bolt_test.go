@@ -3,6 +3,7 @@ package bolt_test
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"path/filepath"
 	"testing"
 	"time"
@@ -88,9 +89,7 @@ func replace(dst, src map[uint64][]byte) {
 			delete(dst, k)
 		}
 	}
-	for k, v := range src {
-		dst[k] = v
-	}
+	maps.Copy(dst, src)
 }
 
 var errDisk = errors.New("disk on fire")

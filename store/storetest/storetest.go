@@ -8,6 +8,7 @@ package storetest
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -169,15 +170,15 @@ func readAll(t *testing.T, l store.Log, after store.Position) ([]store.Record, e
 
 // texts renders records: payloads, and "|" for a marker.
 func texts(records []store.Record) string {
-	out := ""
+	var out strings.Builder
 	for _, r := range records {
 		if r.Marker {
-			out += "| "
+			out.WriteString("| ")
 		} else {
-			out += string(r.Payload) + " "
+			out.WriteString(string(r.Payload) + " ")
 		}
 	}
-	return out
+	return out.String()
 }
 
 func wantLog(t *testing.T, l store.Log, want string) {

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,16 +77,16 @@ func resumeInTrimmed(t *testing.T, f *fixture) {
 		_, err = l.Trim(t.Context(), f.now(), time.Hour)
 		must(t, err)
 		for i, r := range all {
-			want := ""
+			var want strings.Builder
 			for _, later := range all[i+1:] {
 				if later.Expires.IsZero() || later.Expires.After(f.now()) {
-					want += string(later.Payload) + " "
+					want.WriteString(string(later.Payload) + " ")
 				}
 			}
 			got, err := readAll(t, f.log(t), r.Position)
 			must(t, err)
-			if texts(got) != want {
-				t.Errorf("after %v came %q, want %q", r.Position, texts(got), want)
+			if texts(got) != want.String() {
+				t.Errorf("after %v came %q, want %q", r.Position, texts(got), want.String())
 			}
 		}
 	}
@@ -165,9 +166,9 @@ func trimForgery(t *testing.T, f *fixture) {
 // history drives a log with random appends, lineages, restarts and trims, and
 // compares it with a plain list.
 func history(t *testing.T, f *fixture) {
-	seed := rand.Uint64() //nolint:gosec // printed, to repeat the history
+	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a repeatable history
+	rnd := rand.New(rand.NewPCG(seed, 0))
 	l, _ := f.opened(t)
 	model, err := readAll(t, l, store.Position{})
 	must(t, err)

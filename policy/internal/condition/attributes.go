@@ -67,6 +67,7 @@ func memberOf(parent ast.NavigableExpr, ok bool, e ast.Expr) (string, bool) {
 		}
 		s, isText := args[1].AsLiteral().(types.String)
 		return string(s), isText
+	default:
+		return "", false
 	}
-	return "", false
 }

@@ -42,6 +42,7 @@ func inspect(checked *ast.AST) (Reads, clock, error) {
 			if err := checkNames(e.AsComprehension()); err != nil {
 				fail(err)
 			}
+		default: // what else there is has neither a name nor a zone
 		}
 	}))
 	return reads, c, fault

@@ -209,6 +209,7 @@ func Any(node *yaml.Node, report Report) any {
 			list = append(list, Any(n, report))
 		}
 		return list
+	default: // a scalar: plain has refused all else
 	}
 	switch node.ShortTag() {
 	case "!!str", "!!timestamp":

@@ -29,10 +29,15 @@ type killable interface {
 	kill(t *testing.T, before func())
 	// stop ends it well.
 	stop(t *testing.T)
+	remains
+}
+
+// remains is what a kill leaves to look at.
+type remains interface {
 	records() fs.FS
-	// verify runs over what the kill left, with all anchors.
+	// verify verifies the audit log, with all anchors.
 	verify(t *testing.T)
-	fmt.Stringer
+	fmt.Stringer // what the broker had to say
 }
 
 // How often a broker is killed: in the short form once through, in the long one anew until

@@ -16,7 +16,7 @@ func peerUID(c *net.UnixConn) (int, error) {
 	var cred *unix.Ucred
 	var fault error
 	err = raw.Control(func(fd uintptr) {
-		cred, fault = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) //nolint:gosec // a descriptor fits an int
+		cred, fault = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err != nil || fault != nil {
 		return 0, fmt.Errorf("reading peer: %w", firstError(err, fault))

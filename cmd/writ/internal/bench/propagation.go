@@ -192,8 +192,7 @@ func (p *propagation) refusals(ctx context.Context, raw string, began time.Time)
 	for {
 		waiting = slices.DeleteFunc(waiting, func(v *verifier.Verifier) bool {
 			_, err := v.Verify(ctx, raw)
-			var revoked *verifier.RevokedError
-			if !errors.As(err, &revoked) {
+			if _, ok := errors.AsType[*verifier.RevokedError](err); !ok {
 				return false
 			}
 			took = append(took, time.Since(began))

@@ -121,7 +121,7 @@ func (p *publisher) feed(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *publisher) last() token.Rev {
-	return token.Rev{Lineage: lineage, Seq: uint64(p.rules) + 1} //nolint:gosec // a count
+	return token.Rev{Lineage: lineage, Seq: uint64(p.rules) + 1}
 }
 
 // snapshot makes and sends the rules in parts, each signed.

@@ -25,7 +25,7 @@ func numbered(series byte, n uint64) string {
 	binary.BigEndian.PutUint64(id[:8], 0x0190_0000_0000_0000+n>>8<<16)
 	z := (n+1)*0x9e37_79b9_7f4a_7c15 ^ n>>7
 	binary.BigEndian.PutUint64(id[8:], z)
-	binary.BigEndian.PutUint32(id[12:], uint32(n)) //nolint:gosec // the low half is what is wanted
+	binary.BigEndian.PutUint32(id[12:], uint32(n))
 	id[6], id[7] = 0x70|series&0x0f, byte(n>>32)
 	id[8] = id[8]&0x3f | 0x80
 	return id.String()
@@ -49,17 +49,17 @@ func markerEvent() revocation.Event {
 
 // ruleEvent is the rule at place n of the log.
 func ruleEvent(n int, s revocation.Selector, value string) revocation.Event {
-	at := token.Rev{Lineage: lineage, Seq: uint64(n) + 2} //nolint:gosec // n counts from 0
+	at := token.Rev{Lineage: lineage, Seq: uint64(n) + 2}
 	now := time.Now()
 	return revocation.Event{Type: revocation.EventRule, Position: at, Rule: &revocation.Rule{
-		ID: numbered(seriesRule, uint64(n)), Selector: s, Value: value, //nolint:gosec // as above
+		ID: numbered(seriesRule, uint64(n)), Selector: s, Value: value,
 		CreatedAt: now, ExpiresAt: now.Add(time.Hour), Entries: []token.Rev{at},
 	}}
 }
 
 // tokenRule revokes a token that nobody has.
 func tokenRule(n int) revocation.Event {
-	return ruleEvent(n, revocation.SelectToken, numbered(seriesRevoked, uint64(n))) //nolint:gosec // n counts from 0
+	return ruleEvent(n, revocation.SelectToken, numbered(seriesRevoked, uint64(n)))
 }
 
 // otherRules has rules by every other selector but all; none hits a token of this package.
@@ -93,7 +93,7 @@ func bystander(n int) (*token.Claims, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making scopes of token: %w", err)
 	}
-	id := uint64(n) //nolint:gosec // n counts from 0
+	id := uint64(n)
 	now := time.Now().Unix()
 	name := func(role string) string { return fmt.Sprintf("%sagents-%d:%s-%d", prefix, n%teams, role, n) }
 	return &token.Claims{

@@ -21,7 +21,7 @@ const (
 	envBroker   = "WRIT_BROKER"
 	envAdmin    = "WRIT_ADMIN"
 	envSocket   = "WRIT_SOCKET"
-	envToken    = "WRIT_TOKEN_FILE"
+	envToken    = "WRIT_TOKEN_FILE" //nolint:gosec // the name of a variable that names a file
 	envIdentity = "WRIT_IDENTITY_FILE"
 	envCA       = "WRIT_CA_FILE"
 )

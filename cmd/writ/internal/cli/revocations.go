@@ -109,7 +109,7 @@ func (e *env) watchCommand(a *access) *cobra.Command {
 func (e *env) watch(ctx context.Context, admin *client.Admin) error {
 	err := admin.Watch(ctx, client.Watch{Handle: func(ev client.FeedEvent) error { return e.feedEvent(ev.Event) }})
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // interrupted, which is how watching ends
 	}
 	return err
 }
