@@ -11,15 +11,22 @@ import (
 	"github.com/writbroker/writ/token"
 )
 
-// Acks keeps which connected verifier has applied what. Safe for concurrent use;
-// see NewAcks.
+// Acks keeps which verifier has applied what: those that are connected here, and,
+// where replicas tell each other (Export, Merge), those of the others. Safe for
+// concurrent use; see NewAcks.
 type Acks struct {
 	now    func() time.Time
 	covers func(a, b token.Rev) bool
 
 	mu        sync.Mutex
-	verifiers map[string]*verifierAcks
-	changed   chan struct{} // closed at each change, then replaced
+	verifiers map[string]*verifierAcks // connected here
+	changed   chan struct{}            // closed at each change, then replaced
+
+	// What the other replicas are told, and what they told. Guarded by mu.
+	roster  uint64 // counts changes of who is connected here
+	news    chan struct{}
+	remotes map[string]*remoteAcks // by replica
+	forward map[string]*forwarded  // by verifier
 }
 
 // Limits of what is remembered of one verifier. What is forgotten makes it look
@@ -49,6 +56,7 @@ type ackedLocal struct {
 // VerifierState is one connected verifier.
 type VerifierState struct {
 	ID, Name, Principal string
+	Replica             string    // that it is connected to; empty is this one
 	Position            token.Rev // last acknowledged
 	Connected, LastAck  time.Time // LastAck is zero before the first
 }
@@ -59,11 +67,15 @@ type AckSummary struct {
 	Count     int             // of those, how many have applied it
 	P50, P99  time.Duration   // from since to the acknowledgement, of those that have
 	Lagging   []VerifierState // those that have not
+	Applied   []VerifierState // those that have
 }
 
 // NewAcks makes an empty one. covers is Index.Covers.
 func NewAcks(now func() time.Time, covers func(a, b token.Rev) bool) *Acks {
-	return &Acks{now: now, covers: covers, verifiers: map[string]*verifierAcks{}, changed: make(chan struct{})}
+	return &Acks{
+		now: now, covers: covers, verifiers: map[string]*verifierAcks{}, changed: make(chan struct{}),
+		roster: 1, news: make(chan struct{}, 1), remotes: map[string]*remoteAcks{}, forward: map[string]*forwarded{},
+	}
 }
 
 // Join adds a connected verifier; leave must be called when it has gone, and may be
@@ -79,45 +91,61 @@ func (a *Acks) Join(verifier, name, principal string) (leave func()) {
 	}
 	v.state.Name, v.state.Principal = name, principal
 	v.streams++
-	a.wake()
+	a.joined()
 	return sync.OnceFunc(func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if v.streams--; v.streams == 0 && a.verifiers[verifier] == v {
 			delete(a.verifiers, verifier)
-			a.wake()
+			a.joined()
 		}
 	})
 }
 
-// Report takes an acknowledgement; it says whether the verifier is connected here.
-// One that is not is forgotten: it cannot fill memory.
+// Report takes an acknowledgement; it says whether the verifier is connected, here or to
+// another replica, which is then told. One that is not is forgotten: it cannot fill memory.
 func (a *Acks) Report(ack Ack) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	v := a.verifiers[ack.Verifier]
+	v, now := a.verifiers[ack.Verifier], a.now()
 	if v == nil {
-		return false
+		return a.reportElsewhere(ack, now)
 	}
-	now := a.now()
-	v.state.LastAck = now
-	if !ack.Position.IsZero() && ack.Position != v.state.Position {
-		v.state.Position = ack.Position
-		if len(v.history) == ackHistory {
-			v.history = slices.Delete(v.history, 0, ackHistory/2)
+	v.reached(ack.Position, now)
+	v.applied(ack.Local, now)
+	a.told()
+	return true
+}
+
+// reached notes the position that a verifier has acknowledged.
+func (v *verifierAcks) reached(position token.Rev, at time.Time) {
+	if n := len(v.history); n > 0 && at.Before(v.history[n-1].at) {
+		at = v.history[n-1].at
+	}
+	if at.After(v.state.LastAck) {
+		v.state.LastAck = at
+	}
+	if position.IsZero() || position == v.state.Position {
+		return
+	}
+	v.state.Position = position
+	if len(v.history) == ackHistory {
+		v.history = slices.Delete(v.history, 0, ackHistory/2)
+	}
+	v.history = append(v.history, ackedAt{position, at})
+}
+
+// applied notes the local rules that a verifier has acknowledged.
+func (v *verifierAcks) applied(local []string, at time.Time) {
+	for _, id := range local {
+		if len(id) != uuidLen || slices.ContainsFunc(v.locals, func(l ackedLocal) bool { return l.id == id }) {
+			continue
 		}
-		v.history = append(v.history, ackedAt{ack.Position, now})
-	}
-	for _, id := range ack.Local {
 		if len(v.locals) == ackLocals {
 			v.locals = slices.Delete(v.locals, 0, ackLocals/2)
 		}
-		if len(id) == uuidLen {
-			v.locals = append(v.locals, ackedLocal{id, now})
-		}
+		v.locals = append(v.locals, ackedLocal{id, at})
 	}
-	a.wake()
-	return true
 }
 
 func (a *Acks) wake() {
@@ -125,16 +153,23 @@ func (a *Acks) wake() {
 	a.changed = make(chan struct{})
 }
 
-// Verifiers lists those connected, by id.
+// Verifiers lists those connected, to whatever replica, by id.
 func (a *Acks) Verifiers() []VerifierState {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := make([]VerifierState, 0, len(a.verifiers))
-	for _, v := range a.verifiers {
+	for v := range a.all {
 		out = append(out, v.state)
 	}
 	slices.SortFunc(out, byVerifier)
 	return out
+}
+
+// Here is the number of verifiers that are connected to this replica.
+func (a *Acks) Here() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.verifiers)
 }
 
 func byVerifier(a, b VerifierState) int { return cmp.Compare(a.ID, b.ID) }
@@ -162,22 +197,32 @@ func (a *Acks) Wait(ctx context.Context, position token.Rev, local string, since
 		case <-ctx.Done():
 			return s
 		}
+		// Acknowledgements come in bursts, and each look is at every verifier.
+		select {
+		case <-time.After(waitPause):
+		case <-ctx.Done():
+		}
 	}
 }
 
+const waitPause = time.Millisecond
+
 func (a *Acks) status(position token.Rev, local string, since time.Time) AckSummary {
-	s := AckSummary{Connected: len(a.verifiers)}
+	var s AckSummary
 	var took []time.Duration
-	for _, v := range a.verifiers {
-		at, ok := v.applied(position, local, a.covers)
+	for v := range a.all {
+		s.Connected++
+		at, ok := v.when(position, local, a.covers)
 		if !ok {
 			s.Lagging = append(s.Lagging, v.state)
 			continue
 		}
 		took = append(took, max(at.Sub(since), 0))
+		s.Applied = append(s.Applied, v.state)
 	}
 	slices.Sort(took)
 	slices.SortFunc(s.Lagging, byVerifier)
+	slices.SortFunc(s.Applied, byVerifier)
 	s.Count = len(took)
 	if s.Count > 0 {
 		s.P50, s.P99 = took[(s.Count-1)/2], took[(s.Count*99-1)/100]
@@ -185,8 +230,8 @@ func (a *Acks) status(position token.Rev, local string, since time.Time) AckSumm
 	return s
 }
 
-// applied says when a verifier acknowledged it first.
-func (v *verifierAcks) applied(position token.Rev, local string, covers func(a, b token.Rev) bool) (time.Time, bool) {
+// when says when a verifier acknowledged it first.
+func (v *verifierAcks) when(position token.Rev, local string, covers func(a, b token.Rev) bool) (time.Time, bool) {
 	if position.IsZero() {
 		for _, l := range v.locals {
 			if l.id == local {

@@ -115,7 +115,7 @@ func (q *check) tokenID(id string, odd bool) (ref, bool) {
 	if !odd {
 		return ref{}, false
 	}
-	return q.valueAt(h, id, asToken)
+	return q.value(id, asToken)
 }
 
 func (q *check) compact(t *table, h uint64, id string) (ref, bool) {
@@ -135,13 +135,15 @@ func (q *check) compact(t *table, h uint64, id string) (ref, bool) {
 }
 
 // value looks for a rule with one of the wanted selectors and this value.
-func (q *check) value(v string, want uint32) (ref, bool) { return q.valueAt(q.k.hash(v), v, want) }
-
-func (q *check) valueAt(h uint64, v string, want uint32) (ref, bool) {
-	t := q.k.byValue.Load()
+func (q *check) value(v string, want uint32) (ref, bool) {
+	h, t := q.k.hash(v), q.k.byValue.Load()
 	if !t.mayHold(h) {
 		return ref{}, false
 	}
+	return q.valueAt(t, h, v, want)
+}
+
+func (q *check) valueAt(t *table, h uint64, v string, want uint32) (ref, bool) {
 	for p := t.probe(h); ; {
 		i := p.next()
 		if i == 0 {
@@ -261,7 +263,7 @@ func (q *check) scopes(set scopes.Set) (ref, bool) {
 	s := scopeQuery{trie: &q.k.trie, check: *q}
 	heads, tools := q.k.trie.heads.Load(), q.k.trie.tools.Load()
 	var last string
-	var named, every uint32
+	var named, every *node
 	for i := range set.Len() {
 		scope := set.At(i)
 		tool, action := scope.Tool(), scope.Action()
@@ -277,15 +279,15 @@ func (q *check) scopes(set scopes.Set) (ref, bool) {
 			continue
 		}
 		if h := scope.String()[:len(tool)+1+len(action)]; h != last {
-			last, named, every = h, 0, 0
+			last, named, every = h, nil, nil
 			if isNamed {
-				named = s.edge(trieRoot, s.hash(h), h, false)
+				named = s.edge(&s.root, s.hash(h), h, false)
 			}
 			if isTool {
-				every = s.edge(trieRoot, s.hash(tool), tool, false)
+				every = s.edge(&s.root, s.hash(tool), tool, false)
 			}
 		}
-		if named|every == 0 {
+		if named == nil && every == nil {
 			continue
 		}
 		if r := s.find(named, every, scope.Resource()); r != 0 {

@@ -13,7 +13,8 @@ import (
 // nodes are never removed (see core).
 type trie struct {
 	seed  maphash.Seed
-	nodes arena[node]
+	root  node
+	nodes uint32 // made so far; the writer's
 	edges arena[edge]
 	table atomic.Pointer[table] // hash of (parent, text, stem) → edges
 	heads atomic.Uint64         // a coarse filter of the first level: see headBit
@@ -21,7 +22,8 @@ type trie struct {
 }
 
 type node struct {
-	star  atomic.Uint32            // the child for the segment *
+	id    uint32
+	star  atomic.Pointer[node]     // the child for the segment *
 	stems atomic.Pointer[[]int]    // lengths of the stems of its edges stem*, ascending
 	kids  atomic.Pointer[[]uint32] // all edges but star
 	ends  atomic.Pointer[[]uint32] // rules whose pattern ends here
@@ -30,16 +32,14 @@ type node struct {
 
 // edge leads to a child for a literal segment, or for stem*.
 type edge struct {
-	text          string // the literal, or the stem
-	parent, child uint32
-	stem          bool
+	text   string // the literal, or the stem
+	child  *node
+	parent uint32
+	stem   bool
 }
-
-const trieRoot = 1
 
 func (t *trie) init(seed maphash.Seed) {
 	t.seed = seed
-	t.nodes.add()
 	t.table.Store(newTable(minSlots))
 }
 
@@ -76,28 +76,28 @@ func (t *trie) add(s scopes.Scope, rule uint32) {
 	}
 	at, tail := t.locate(s, t.grow)
 	if tail {
-		appendTo(&t.nodes.at(at).tails, rule)
+		appendTo(&at.tails, rule)
 		return
 	}
-	appendTo(&t.nodes.at(at).ends, rule)
+	appendTo(&at.ends, rule)
 }
 
 func (t *trie) remove(s scopes.Scope, rule uint32) {
 	at, tail := t.locate(s, t.follow)
-	if at == 0 {
+	if at == nil {
 		return
 	}
 	if tail {
-		removeFrom(&t.nodes.at(at).tails, rule)
+		removeFrom(&at.tails, rule)
 		return
 	}
-	removeFrom(&t.nodes.at(at).ends, rule)
+	removeFrom(&at.ends, rule)
 }
 
 // locate goes to the node of a pattern; tail says that it goes on with **.
-func (t *trie) locate(s scopes.Scope, step func(parent uint32, text string) uint32) (at uint32, tail bool) {
-	at = step(trieRoot, head(s))
-	for rest := s.Resource(); rest != "" && at != 0; {
+func (t *trie) locate(s scopes.Scope, step func(parent *node, text string) *node) (at *node, tail bool) {
+	at = step(&t.root, head(s))
+	for rest := s.Resource(); rest != "" && at != nil; {
 		var segment string
 		segment, rest, _ = strings.Cut(rest, "/")
 		if segment == "**" {
@@ -108,54 +108,54 @@ func (t *trie) locate(s scopes.Scope, step func(parent uint32, text string) uint
 	return at, false
 }
 
-// follow returns the child for a segment of a pattern, 0 if there is none.
-func (t *trie) follow(parent uint32, segment string) uint32 {
+// follow returns the child for a segment of a pattern, nil if there is none.
+func (t *trie) follow(parent *node, segment string) *node {
 	if segment == "*" {
-		return t.nodes.at(parent).star.Load()
+		return parent.star.Load()
 	}
 	stem, wild := strings.CutSuffix(segment, "*")
 	return t.edge(parent, t.hash(stem), stem, wild)
 }
 
 // edge returns the child for a literal or a stem, whose hash is given.
-func (t *trie) edge(parent uint32, hash uint64, text string, stem bool) uint32 {
-	h := edgeHash(parent, hash, stem)
+func (t *trie) edge(parent *node, hash uint64, text string, stem bool) *node {
+	h := edgeHash(parent.id, hash, stem)
 	table := t.table.Load()
 	if !table.mayHold(h) {
-		return 0
+		return nil
 	}
 	for p := table.probe(h); ; {
 		ref := p.next()
 		if ref == 0 {
-			return 0
+			return nil
 		}
-		if e := t.edges.at(ref); e.parent == parent && e.stem == stem && e.text == text {
+		if e := t.edges.at(ref); e.parent == parent.id && e.stem == stem && e.text == text {
 			return e.child
 		}
 	}
 }
 
 // grow is follow that makes the child.
-func (t *trie) grow(parent uint32, segment string) uint32 {
-	if child := t.follow(parent, segment); child != 0 {
+func (t *trie) grow(parent *node, segment string) *node {
+	if child := t.follow(parent, segment); child != nil {
 		return child
 	}
-	child, _ := t.nodes.add()
-	p := t.nodes.at(parent)
+	t.nodes++
+	child := &node{id: t.nodes}
 	if segment == "*" {
-		p.star.Store(child)
+		parent.star.Store(child)
 		return child
 	}
 	ref, e := t.edges.add()
-	e.parent, e.child = parent, child
+	e.parent, e.child = parent.id, child
 	e.text, e.stem = strings.CutSuffix(strings.Clone(segment), "*")
 	if e.stem {
-		addLength(&p.stems, len(e.text))
+		addLength(&parent.stems, len(e.text))
 	}
-	appendTo(&p.kids, ref)
+	appendTo(&parent.kids, ref)
 	table := t.table.Load()
 	if !table.full() {
-		table.add(edgeHash(parent, t.hash(e.text), e.stem), ref)
+		table.add(edgeHash(parent.id, t.hash(e.text), e.stem), ref)
 		return child
 	}
 	grown := newTable(2 * len(table.slots))
@@ -175,16 +175,16 @@ type scopeQuery struct {
 }
 
 // find returns the rule, 0 if there is none. The heads are the nodes of the
-// scope's tool and action, and of its tool and every action, 0 where there is none.
-func (q *scopeQuery) find(named, every uint32, resource string) uint32 {
+// scope's tool and action, and of its tool and every action, nil where there is none.
+func (q *scopeQuery) find(named, every *node, resource string) uint32 {
 	var step step
 	q.step(&step, resource)
-	if named != 0 {
+	if named != nil {
 		if r := q.walk(named, &step); r != 0 {
 			return r
 		}
 	}
-	if every != 0 {
+	if every != nil {
 		return q.walk(every, &step)
 	}
 	return 0
@@ -200,8 +200,8 @@ type step struct {
 
 // step fills s in place: copying what was just written in pieces would stall.
 func (q *scopeQuery) step(s *step, rest string) {
-	if i := strings.IndexByte(rest, '/'); i >= 0 {
-		s.segment, s.after = rest[:i], rest[i+1:]
+	if before, after, ok := strings.Cut(rest, "/"); ok {
+		s.segment, s.after = before, after
 	} else {
 		s.segment, s.after = rest, ""
 	}
@@ -212,7 +212,7 @@ func (q *scopeQuery) step(s *step, rest string) {
 
 // findAnyAction is find for a scope whose action is *, which no minted scope's is.
 func (q *scopeQuery) findAnyAction(tool, resource string) uint32 {
-	kids := q.nodes.at(trieRoot).kids.Load()
+	kids := q.root.kids.Load()
 	if kids == nil {
 		return 0
 	}
@@ -229,15 +229,16 @@ func (q *scopeQuery) findAnyAction(tool, resource string) uint32 {
 }
 
 // walk looks below a node for what overlaps a step and what comes after it.
-func (q *scopeQuery) walk(at uint32, s *step) uint32 {
-	n := q.nodes.at(at)
-	if r := q.first(&n.tails); r != 0 {
-		return r
+func (q *scopeQuery) walk(n *node, s *step) uint32 {
+	if tails := n.tails.Load(); tails != nil {
+		if r := q.first(tails); r != 0 {
+			return r
+		}
 	}
-	if s.segment == "**" {
+	if s.wild && s.segment == "**" {
 		return q.below(n)
 	}
-	if star := n.star.Load(); star != 0 {
+	if star := n.star.Load(); star != nil {
 		if r := q.enter(star, s.after); r != 0 {
 			return r
 		}
@@ -245,25 +246,27 @@ func (q *scopeQuery) walk(at uint32, s *step) uint32 {
 	if s.wild {
 		return q.wild(n, s.segment[:len(s.segment)-1], s.after)
 	}
-	if child := q.edge(at, s.hash, s.segment, false); child != 0 {
+	if !q.table.Load().mayHold(edgeHash(n.id, s.hash, false)) {
+		// The usual way out.
+	} else if child := q.edge(n, s.hash, s.segment, false); child != nil {
 		if r := q.enter(child, s.after); r != 0 {
 			return r
 		}
 	}
 	if stems := n.stems.Load(); stems != nil {
-		return q.stemmed(at, *stems, s)
+		return q.stemmed(n, *stems, s)
 	}
 	return 0
 }
 
 // stemmed goes on in every child stem* that takes a literal segment.
-func (q *scopeQuery) stemmed(at uint32, stems []int, s *step) uint32 {
+func (q *scopeQuery) stemmed(parent *node, stems []int, s *step) uint32 {
 	for _, n := range stems {
 		if n > len(s.segment) {
 			return 0
 		}
 		stem := s.segment[:n]
-		if child := q.edge(at, q.hash(stem), stem, true); child != 0 {
+		if child := q.edge(parent, q.hash(stem), stem, true); child != nil {
 			if r := q.enter(child, s.after); r != 0 {
 				return r
 			}
@@ -273,9 +276,9 @@ func (q *scopeQuery) stemmed(at uint32, stems []int, s *step) uint32 {
 }
 
 // enter goes on in a child that takes a step, with what comes after it.
-func (q *scopeQuery) enter(child uint32, after string) uint32 {
+func (q *scopeQuery) enter(child *node, after string) uint32 {
 	if after == "" {
-		return q.first(&q.nodes.at(child).ends)
+		return q.first(child.ends.Load())
 	}
 	var next step
 	q.step(&next, after)
@@ -301,7 +304,7 @@ func (q *scopeQuery) wild(n *node, prefix, after string) uint32 {
 
 // below takes any rule under a node: ** overlaps whatever is longer.
 func (q *scopeQuery) below(n *node) uint32 {
-	if star := n.star.Load(); star != 0 {
+	if star := n.star.Load(); star != nil {
 		if r := q.under(star); r != 0 {
 			return r
 		}
@@ -316,20 +319,18 @@ func (q *scopeQuery) below(n *node) uint32 {
 	return 0
 }
 
-func (q *scopeQuery) under(at uint32) uint32 {
-	n := q.nodes.at(at)
-	if r := q.first(&n.ends); r != 0 {
+func (q *scopeQuery) under(n *node) uint32 {
+	if r := q.first(n.ends.Load()); r != 0 {
 		return r
 	}
-	if r := q.first(&n.tails); r != 0 {
+	if r := q.first(n.tails.Load()); r != 0 {
 		return r
 	}
 	return q.below(n)
 }
 
 // first returns a rule of a list that is alive and not proven applied.
-func (q *scopeQuery) first(list *atomic.Pointer[[]uint32]) uint32 {
-	rules := list.Load()
+func (q *scopeQuery) first(rules *[]uint32) uint32 {
 	if rules == nil {
 		return 0
 	}
