@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -84,16 +85,19 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	}
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return errTooLarge
+	err := d.Decode(into)
+	if err == nil {
+		if _, err = d.Token(); errors.Is(err, io.EOF) {
+			return nil
 		}
-		return fmt.Errorf("%w: the JSON body is malformed: %w", broker.ErrRequest, err)
+		if err == nil {
+			err = errors.New("it goes on after its end")
+		}
 	}
-	if d.More() {
-		return fmt.Errorf("%w: the body holds more than one JSON value", broker.ErrRequest)
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return errTooLarge
 	}
-	return nil
+	return fmt.Errorf("%w: the JSON body is malformed: %w", broker.ErrRequest, err)
 }
 
 // values gives the non-empty ones of a repeatable parameter.
