@@ -203,14 +203,14 @@ func (a *App) openListeners(ctx context.Context, opt Options) error {
 		}
 	}
 	a.onClose(quietClose(ln))
-	a.public = newServer("public listener", ln, a.api.Public(), a.logger)
+	a.public = newServer("public listener", ln, a.observed(a.api.Public()), a.logger)
 
 	admin, err := listen(ctx, a.cfg.Admin)
 	if err != nil {
 		return err
 	}
 	a.onClose(quietClose(admin))
-	a.admin = newServer("admin listener", admin, a.api.Admin(), a.logger)
+	a.admin = newServer("admin listener", admin, a.observed(a.api.Admin()), a.logger)
 
 	if a.cfg.BreakGlass.Socket == "" {
 		return nil

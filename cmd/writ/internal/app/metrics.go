@@ -63,6 +63,14 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 5 * time.Second})
 }
 
+// observed counts what a handler answers, if anybody may see it.
+func (a *App) observed(h http.Handler) http.Handler {
+	if a.metrics == nil {
+		return h
+	}
+	return a.metrics.observe(h, a.now)
+}
+
 // observe counts what a mux answers, by the route that matched.
 func (m *metrics) observe(next http.Handler, now func() time.Time) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
