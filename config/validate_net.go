@@ -124,8 +124,9 @@ func (c *Config) Proxies() []netip.Prefix {
 	return out
 }
 
-// maxSocketPath is what a Unix socket's address holds on Linux, less its final zero.
-const maxSocketPath = 107
+// maxSocketPath is what a Unix socket's address holds on macOS (on Linux it is 4 more), less
+// its final zero and the ".new" under which the socket is made.
+const maxSocketPath = 99
 
 func (k *checker) places() {
 	c := k.config
@@ -135,7 +136,7 @@ func (k *checker) places() {
 		k.between("bundle.reload", c.Bundle.Reload, time.Second, time.Hour)
 	}
 	if len(c.BreakGlass.Socket) > maxSocketPath {
-		k.fault("break_glass.socket", fmt.Sprintf("is longer than the %d bytes that a socket's address holds", maxSocketPath), "choose a shorter path")
+		k.fault("break_glass.socket", fmt.Sprintf("is longer than the %d bytes that fit a socket's address", maxSocketPath), "choose a shorter path")
 	}
 	for i, uid := range c.BreakGlass.UIDs {
 		if uid < 0 {
