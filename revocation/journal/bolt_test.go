@@ -18,7 +18,7 @@ func TestOnTheEmbeddedStore(t *testing.T) {
 	sealer, err := store.NewSealer(bytes.Repeat([]byte{7}, 32))
 	must(t, err)
 	dir := t.TempDir()
-	now := time.Now //nolint:forbidigo // the store's file lock and the log's waiter live in real time
+	now := time.Now
 	var id string
 	for start := range 3 {
 		db, err := bolt.Open(t.Context(), bolt.Config{Path: filepath.Join(dir, "store"), Sealer: sealer, Now: now})

@@ -74,7 +74,9 @@ func (w *watcher) check(ctx context.Context) {
 	b, err := loadBundle(w.dir, w.opt)
 	if err != nil {
 		w.fail(ctx, err)
-		w.record(ctx, audit.Failure, w.holder.Current().Version())
+		if err := w.record(ctx, audit.Failure, w.holder.Current().Version()); err != nil {
+			w.logger.ErrorContext(ctx, "refused policy not in audit log", "error", err)
+		}
 		return
 	}
 	w.fault = nil
