@@ -2,6 +2,7 @@ package app
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 )
 
@@ -12,9 +13,16 @@ import (
 const garbage = 300
 
 // Tune sets up the runtime of a process that runs a broker and little else. What the environment
-// sets (GOGC) stays.
+// sets (GOGC, GOMAXPROCS) stays.
+//
+// There is a processor more than the machine has: one of them is nearly always lent to the audit
+// log's writer, which waits for the disk, and the runtime takes a while to notice that. On
+// two processors that is a fifth of the throughput.
 func Tune() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbage)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 }

@@ -64,7 +64,7 @@ type partTime struct {
 }
 
 func newReport() *Report {
-	return &Report{CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()}
+	return &Report{CPUs: runtime.NumCPU(), Go: runtime.Version()}
 }
 
 func (r *Report) add(part, name string, value float64, goal Goal, about string) {
