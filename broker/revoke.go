@@ -36,6 +36,7 @@ type Revocation struct {
 	Applied    bool
 	Result     journal.Result
 	Ack        *revocation.AckSummary
+	Since      time.Time // when it was durable: what Ack's durations count from
 	// AuditFault is why the audit log has no record of it, or nil. The journal has one.
 	AuditFault error
 }
@@ -92,16 +93,24 @@ func (b *Broker) Revoke(ctx context.Context, op *Operator, order RevokeOrder) (*
 	if err != nil {
 		return nil, &UnavailableError{RetryAfter: retryRule, Detail: "the revocation could not be made durable", Cause: err}
 	}
-	out.Applied = true
+	out.Applied, out.Since = true, b.cfg.Now()
 	out.AuditFault = b.recordRule(ctx, op, audit.KindRevocation, &rule, out.Result)
+	if out.Result.Durability == journal.DurableLocal && order.Wait == 0 {
+		// In force here and nowhere else yet: the answer says which verifiers have it.
+		order.Wait = localWait
+	}
 	if order.Wait > 0 {
 		wait, cancel := context.WithTimeout(ctx, order.Wait)
 		defer cancel()
-		report := b.cfg.Acks.Wait(wait, out.Result.Position, rule.ID, now)
+		report := b.cfg.Acks.Wait(wait, out.Result.Position, rule.ID, out.Since)
 		out.Ack = &report
 	}
 	return out, nil
 }
+
+// localWait is how long the answer to a revocation that is only local waits for the
+// verifiers of this replica.
+const localWait = 250 * time.Millisecond
 
 // quarantines reports whether revoking by this selector also stops issuance.
 func quarantines(s revocation.Selector) bool {

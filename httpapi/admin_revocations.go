@@ -58,7 +58,7 @@ func (a *API) revocation(r *broker.Revocation) *wire.RevokeResponse {
 		}
 	}
 	if r.Ack != nil {
-		out.Ack = ackReport(*r.Ack)
+		out.Ack = a.ackReport(*r.Ack, r.Applied && r.Result.Durability == journal.DurableLocal)
 	}
 	return out
 }
@@ -96,21 +96,30 @@ func (a *API) preview(p broker.Preview) wire.Preview {
 	return out
 }
 
-func ackReport(s revocation.AckSummary) *wire.AckReport {
+// ackReport names those that lag, and, for a rule that is only local, those that have it.
+func (a *API) ackReport(s revocation.AckSummary, local bool) *wire.AckReport {
 	out := &wire.AckReport{
 		Complete: s.Count == s.Connected, Verifiers: s.Connected, Acknowledged: s.Count,
 		P50MS: millis(s.P50), P99MS: millis(s.P99),
 	}
 	for _, v := range s.Lagging[:min(len(s.Lagging), maxLagging)] {
-		out.Lagging = append(out.Lagging, wireVerifier(v))
+		out.Lagging = append(out.Lagging, a.wireVerifier(v))
+	}
+	if local {
+		for _, v := range s.Applied[:min(len(s.Applied), maxLagging)] {
+			out.AppliedBy = append(out.AppliedBy, a.wireVerifier(v))
+		}
 	}
 	return out
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-func wireVerifier(v revocation.VerifierState) wire.Verifier {
-	out := wire.Verifier{ID: v.ID, Name: v.Name, Principal: v.Principal, Connected: v.Connected.UTC(), LastAck: v.LastAck.UTC()}
+func (a *API) wireVerifier(v revocation.VerifierState) wire.Verifier {
+	out := wire.Verifier{
+		ID: v.ID, Name: v.Name, Principal: v.Principal, Replica: cmp.Or(v.Replica, a.cfg.Replica),
+		Connected: v.Connected.UTC(), LastAck: v.LastAck.UTC(),
+	}
 	if !v.Position.IsZero() {
 		out.Position = v.Position.String()
 	}
@@ -184,7 +193,7 @@ func (a *API) rule(_ context.Context, _ *broker.Operator, r *http.Request, _ non
 	if n := len(rule.Entries); n > 0 {
 		position = rule.Entries[n-1]
 	}
-	out.Ack = ackReport(a.cfg.Acks.Status(position, rule.ID, rule.CreatedAt))
+	out.Ack = a.ackReport(a.cfg.Acks.Status(position, rule.ID, rule.CreatedAt), position.IsZero())
 	return http.StatusOK, out, nil
 }
 
@@ -192,7 +201,7 @@ func (a *API) verifiers(context.Context, *broker.Operator, *http.Request, none) 
 	tail := a.cfg.Index.Position()
 	out := wire.VerifierList{Position: tail.String(), Verifiers: []wire.Verifier{}}
 	for _, v := range a.cfg.Acks.Verifiers() {
-		w := wireVerifier(v)
+		w := a.wireVerifier(v)
 		if v.Position.Lineage == tail.Lineage && v.Position.Seq < tail.Seq {
 			w.Behind = tail.Seq - v.Position.Seq
 		}

@@ -39,6 +39,7 @@ type AuditReader interface {
 // required.
 type Config struct {
 	Issuer    string // without final slash
+	Replica   string // names this replica among those that share the store; may be empty
 	Broker    *broker.Broker
 	Index     *revocation.Index
 	Acks      *revocation.Acks

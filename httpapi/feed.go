@@ -295,7 +295,7 @@ func (a *API) ack(w http.ResponseWriter, r *http.Request) {
 	}
 	ack.Verifier = verifierID(op, ack.Verifier)
 	if !a.cfg.Acks.Report(ack) {
-		a.writeError(w, r, fmt.Errorf("%w: this verifier is not connected to this replica", broker.ErrNotFound))
+		a.writeError(w, r, fmt.Errorf("%w: this verifier is not connected, to this replica or to one that it knows of", broker.ErrNotFound))
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)

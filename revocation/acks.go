@@ -74,7 +74,7 @@ type AckSummary struct {
 func NewAcks(now func() time.Time, covers func(a, b token.Rev) bool) *Acks {
 	return &Acks{
 		now: now, covers: covers, verifiers: map[string]*verifierAcks{}, changed: make(chan struct{}),
-		roster: 1, news: make(chan struct{}, 1), remotes: map[string]*remoteAcks{}, forward: map[string]*forwarded{},
+		roster: uint64(now().UnixNano()), news: make(chan struct{}, 1), remotes: map[string]*remoteAcks{}, forward: map[string]*forwarded{},
 	}
 }
 

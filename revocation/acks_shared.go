@@ -10,7 +10,7 @@ import (
 
 // Roster is who is connected to a replica.
 type Roster struct {
-	Version   uint64 // grows with each change, from 1
+	Version   uint64 // grows with each change; another process of the replica begins elsewhere
 	Verifiers []VerifierState
 }
 

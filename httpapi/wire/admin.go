@@ -44,7 +44,7 @@ type RevokeResponse struct {
 	Preview    Preview    `json:"preview"`
 	Durability string     `json:"durability,omitempty"`
 	Position   string     `json:"position,omitempty"`
-	Ack        *AckReport `json:"ack,omitempty"` // with wait_seconds
+	Ack        *AckReport `json:"ack,omitempty"` // with wait_seconds, and while Durability is "local"
 }
 
 // Preview says what a rule hits: live tokens known to this cluster's counts.
@@ -57,15 +57,17 @@ type Preview struct {
 	Incomplete    string           `json:"incomplete,omitempty"` // why the counts may be low; empty if they are not
 }
 
-// AckReport says which connected verifiers have applied a position, and how
-// long after the call they did.
+// AckReport says which verifiers, connected to whatever replica, have applied a
+// position, and how long after the revocation was acknowledged they did. What another
+// replica told counts from its telling: late by its delay, never early.
 type AckReport struct {
 	Complete     bool       `json:"complete"`
 	Verifiers    int        `json:"verifiers"`
 	Acknowledged int        `json:"acknowledged"`
 	P50MS        float64    `json:"p50_ms"`
 	P99MS        float64    `json:"p99_ms"`
-	Lagging      []Verifier `json:"lagging,omitempty"`
+	Lagging      []Verifier `json:"lagging,omitempty"`    // the first of them
+	AppliedBy    []Verifier `json:"applied_by,omitempty"` // while the rule is local: the first of those that have it
 }
 
 // Verifier is a connected reader of the feed.

@@ -23,6 +23,7 @@ import (
 	"github.com/writbroker/writ/keys"
 	"github.com/writbroker/writ/policy"
 	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/revocation/fleet"
 	"github.com/writbroker/writ/revocation/journal"
 )
 
@@ -56,6 +57,7 @@ type App struct {
 	index   *revocation.Index
 	acks    *revocation.Acks
 	journal *journal.Journal
+	fleet   *fleet.Fleet // nil where the store is not shared
 	rotator *keys.Rotator
 	jwks    *jwks.Cache
 	policy  *policy.Holder
@@ -108,9 +110,13 @@ func (a *App) Run(ctx context.Context) error {
 	inner, stopInner := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopInner()
 	g, gctx := errgroup.WithContext(inner)
-	for _, run := range []func(context.Context) error{
+	parts := []func(context.Context) error{
 		a.journal.Run, a.rotator.Run, a.jwks.Run, a.audit.Run, a.outside.run, a.watcher.run, a.ledger.Run, a.trim, a.recordKeys,
-	} {
+	}
+	if a.fleet != nil {
+		parts = append(parts, a.fleet.Run)
+	}
+	for _, run := range parts {
 		g.Go(func() error { return ended(run(gctx)) })
 	}
 	serving, stopServing := context.WithCancel(gctx)

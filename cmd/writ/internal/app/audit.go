@@ -65,7 +65,11 @@ func (a *App) anchorInStore(ctx context.Context, c audit.Checkpoint) error {
 	// not match its anchor.
 	cells, name := a.store.Cells(), anchorCell(a.cfg, a.replica)
 	v, err := cells.Get(ctx, name)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	switch {
+	case err != nil && v.Version > 0 && store.IsIntegrity(err):
+		// The store lost the anchor, or it was changed. This replica has the newer one.
+		a.logger.ErrorContext(ctx, "audit anchor in the store is not what was put there", "error", err)
+	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return fmt.Errorf("anchoring audit checkpoint: %w", err)
 	}
 	if _, err := cells.Swap(ctx, name, v.Version, body); err != nil {

@@ -43,7 +43,7 @@ func (a *App) gauges() {
 		"writ_revocation_rules":             {"Live rules and quarantines.", func() float64 { return float64(a.index.Len()) }},
 		"writ_revocation_staleness_seconds": {"Time since the revocation log's tail was confirmed.", func() float64 { return a.journal.Staleness(a.now()).Seconds() }},
 		"writ_revocation_pending":           {"Rules and lifts that are not in the log yet.", func() float64 { return float64(a.journal.Pending()) }},
-		"writ_verifiers_connected":          {"Readers of the revocation feed that acknowledge.", func() float64 { return float64(len(a.acks.Verifiers())) }},
+		"writ_verifiers_connected":          {"Readers of this replica's revocation feed that acknowledge.", func() float64 { return float64(a.acks.Here()) }},
 		"writ_policy_current":               {"1 if the newest bundle is in force, 0 if it is broken and the last good one stays.", func() float64 { return one(a.watcher.status().Current) }},
 		"writ_audit_healthy":                {"1 if the audit log can be written.", func() float64 { return one(a.audit.Healthy() == nil) }},
 		"writ_keys_published":               {"Keys in the JWKS.", func() float64 { return float64(len(a.rotator.Ring().Public().Keys())) }},

@@ -22,6 +22,7 @@ import (
 	"github.com/writbroker/writ/mint"
 	"github.com/writbroker/writ/policy"
 	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/revocation/fleet"
 	"github.com/writbroker/writ/revocation/journal"
 	"github.com/writbroker/writ/store"
 	"github.com/writbroker/writ/token"
@@ -154,7 +155,7 @@ func (a *App) greatestTTL(ctx context.Context) (time.Duration, error) {
 }
 
 func (a *App) sharedTTL(ctx context.Context) (time.Duration, error) {
-	cells := a.store.Cells()
+	cells, want := a.store.Cells(), a.knownTTL() // a store that was wiped knows less
 	for {
 		v, err := cells.Get(ctx, cellTTL)
 		var known time.Duration
@@ -167,12 +168,12 @@ func (a *App) sharedTTL(ctx context.Context) (time.Duration, error) {
 				return 0, fmt.Errorf("reading greatest ttl: %w", err)
 			}
 		}
-		if known >= a.cfg.Tokens.MaxTTL {
+		if known >= want {
 			return known, nil
 		}
-		_, err = cells.Swap(ctx, cellTTL, v.Version, []byte(a.cfg.Tokens.MaxTTL.String()))
+		_, err = cells.Swap(ctx, cellTTL, v.Version, []byte(want.String()))
 		if err == nil {
-			return a.cfg.Tokens.MaxTTL, nil
+			return want, nil
 		}
 		if !errors.Is(err, store.ErrConflict) {
 			return 0, fmt.Errorf("writing greatest ttl: %w", err)
@@ -194,7 +195,18 @@ func (a *App) openRevocation(ctx context.Context, opt Options) error {
 		return fmt.Errorf("opening revocation journal: %w", err)
 	}
 	a.onClose(a.journal.Close)
-	return nil
+	return a.openFleet()
+}
+
+// openFleet makes the verifiers of all replicas known to each, where there can be others.
+func (a *App) openFleet() (err error) {
+	if a.cfg.Store.Kind != config.StoreRedis {
+		return nil
+	}
+	a.fleet, err = fleet.New(fleet.Config{
+		Replica: a.replica, Cell: a.store.Cells(), Acks: a.acks, Now: a.now, Logger: a.logger,
+	})
+	return err
 }
 
 func (a *App) openPolicy(ctx context.Context, _ Options) error {
@@ -216,9 +228,13 @@ func (a *App) openPolicy(ctx context.Context, _ Options) error {
 }
 
 func policyOptions(cfg *config.Config) policy.Options {
+	sources := cfg.Identity.Sources
+	if registry, err := identity.Compile(sources); err == nil {
+		sources = registry.Sources() // with the presets applied; a fault is reported where they are opened
+	}
 	return policy.Options{
 		MaxTTL: cfg.Tokens.MaxTTL, DefaultTTL: cfg.Tokens.DefaultTTL,
-		Issuer: cfg.Issuer, Environment: cfg.Environment,
+		Issuer: cfg.Issuer, Environment: cfg.Environment, Sources: sources,
 	}
 }
 
@@ -267,7 +283,7 @@ func (a *App) openAPI(_ context.Context, _ Options) error {
 		return fmt.Errorf("opening records key: %w", err)
 	}
 	cfg := httpapi.Config{
-		Issuer: a.cfg.Issuer, Broker: a.broker, Index: a.index, Acks: a.acks, Feed: a.journal, Keys: a.rotator,
+		Issuer: a.cfg.Issuer, Replica: a.replica, Broker: a.broker, Index: a.index, Acks: a.acks, Feed: a.journal, Keys: a.rotator,
 		Records: signer, RecordKey: token.Key{ID: kid, Algorithm: token.Ed25519, Public: pub, Use: "sig"},
 		Audit: auditReader{log: a.audit}, Policy: a.watcher.status, Ready: a.ready,
 		JWKSMaxAge: a.cfg.Keys.JWKSMaxAge, RotateEvery: a.cfg.Keys.RotateEvery, Heartbeat: a.cfg.Revocation.Heartbeat,

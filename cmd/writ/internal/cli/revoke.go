@@ -140,11 +140,11 @@ func (f *revokeFlags) request(sel revocation.Selector, value string) wire.Revoke
 
 func incomplete(r *wire.RevokeResponse) error {
 	switch {
+	case r.Durability == wire.DurabilityLocal:
+		return hinted(ExitIncomplete, errors.New("durable on this replica only, until the shared log is back"), "it is in force on this replica's verifiers")
 	case r.Ack != nil && !r.Ack.Complete:
 		return hinted(ExitIncomplete, fmt.Errorf("%d of %d connected verifiers have applied it", r.Ack.Acknowledged, r.Ack.Verifiers),
 			"the others refuse everything once they are stale for max_staleness; writ revocations list shows the rule")
-	case r.Durability == wire.DurabilityLocal:
-		return hinted(ExitIncomplete, errors.New("durable on this replica only, until the shared log is back"), "it is in force on this replica's verifiers")
 	}
 	return nil
 }
@@ -182,14 +182,21 @@ func printRevocation(w io.Writer, r *wire.RevokeResponse) {
 		for _, v := range r.Ack.Lagging {
 			line(w, "  lags: %s %s, %s", v.Name, v.ID, progressOf(v))
 		}
+		for _, v := range r.Ack.AppliedBy {
+			line(w, "  has it: %s %s", v.Name, v.ID)
+		}
 	}
 }
 
 func progressOf(v wire.Verifier) string {
-	if v.Position == "" {
-		return "has acknowledged nothing yet"
+	where := ""
+	if v.Replica != "" {
+		where = ", on replica " + v.Replica
 	}
-	return "is at " + v.Position
+	if v.Position == "" {
+		return "has acknowledged nothing yet" + where
+	}
+	return "is at " + v.Position + where
 }
 
 // revokeFile revokes the jti on each line, with a progress line. It goes on after a failure,

@@ -1,0 +1,174 @@
+package fleet
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/token"
+)
+
+// ErrMessage: a replica's message is not what this version writes.
+var ErrMessage = errors.New("message of another replica is malformed")
+
+const (
+	progressVersion = 1
+	// maxVerifiers and maxForwarded keep a message within store.MaxValue; a replica that
+	// has more tells of the first.
+	maxVerifiers = 20_000
+	maxForwarded = 5_000
+	maxID        = 2048
+	maxLocals    = 64
+)
+
+// appendProgress is compact, since it is written often: the few distinct positions once,
+// then two small numbers a verifier.
+func appendProgress(dst []byte, p *revocation.Progress) []byte {
+	dst = binary.AppendUvarint(append(dst, progressVersion), p.Roster)
+	number := map[token.Rev]uint64{}
+	var positions []token.Rev
+	note := func(r token.Rev) uint64 {
+		if r.IsZero() {
+			return 0
+		}
+		n, ok := number[r]
+		if !ok {
+			positions = append(positions, r)
+			n = uint64(len(positions))
+			number[r] = n
+		}
+		return n
+	}
+	var body []byte
+	reached := func(r revocation.Reached) {
+		body = binary.AppendUvarint(body, note(r.Position))
+		body = binary.AppendUvarint(body, uint64(max(r.Ago, 0).Milliseconds()))
+	}
+	body = binary.AppendUvarint(body, uint64(len(p.Reached)))
+	for _, r := range p.Reached {
+		reached(r)
+	}
+	forwarded := p.Forwarded[:min(len(p.Forwarded), maxForwarded)]
+	body = binary.AppendUvarint(body, uint64(len(forwarded)))
+	for _, f := range forwarded {
+		body = appendText(body, f.Verifier)
+		reached(f.Reached)
+		body = binary.AppendUvarint(body, uint64(len(f.Local)))
+		for _, id := range f.Local {
+			body = appendText(body, id)
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(positions)))
+	for _, r := range positions {
+		dst = binary.AppendUvarint(binary.BigEndian.AppendUint64(dst, r.Lineage), r.Seq)
+	}
+	return append(dst, body...)
+}
+
+func appendText(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+// reader walks a message; after a fault everything is zero.
+type reader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *reader) number(most uint64) uint64 {
+	n, w := binary.Uvarint(r.rest)
+	if r.bad || w <= 0 || n > most {
+		r.bad, r.rest = true, nil
+		return 0
+	}
+	r.rest = r.rest[w:]
+	return n
+}
+
+func (r *reader) take(n int) []byte {
+	if r.bad || n > len(r.rest) {
+		r.bad, r.rest = true, nil
+		return make([]byte, n)
+	}
+	out := r.rest[:n]
+	r.rest = r.rest[n:]
+	return out
+}
+
+// list is a number of things of at least one byte each.
+func (r *reader) list(most int) int { return int(r.number(uint64(min(most, len(r.rest))))) } //nolint:gosec // bounded
+
+func (r *reader) text(most uint64) string { return string(r.take(int(r.number(most)))) } //nolint:gosec // bounded
+
+func (r *reader) reached(positions []token.Rev) revocation.Reached {
+	var out revocation.Reached
+	if n := r.number(uint64(len(positions))); n > 0 {
+		out.Position = positions[n-1]
+	}
+	const longAgo = uint64(400 * 24 * time.Hour / time.Millisecond)
+	out.Ago = time.Duration(r.number(1<<62)%(longAgo+1)) * time.Millisecond //nolint:gosec // bounded
+	return out
+}
+
+func decodeProgress(data []byte) (revocation.Progress, error) {
+	r := &reader{rest: data}
+	if r.take(1)[0] != progressVersion {
+		return revocation.Progress{}, fmt.Errorf("%w: unknown version", ErrMessage)
+	}
+	p := revocation.Progress{Roster: r.number(1 << 62)}
+	positions := make([]token.Rev, r.list(maxVerifiers+maxForwarded))
+	for i := range positions {
+		positions[i] = token.Rev{Lineage: binary.BigEndian.Uint64(r.take(8)), Seq: r.number(1 << 63)}
+	}
+	p.Reached = make([]revocation.Reached, r.list(maxVerifiers))
+	for i := range p.Reached {
+		p.Reached[i] = r.reached(positions)
+	}
+	for range r.list(maxForwarded) {
+		f := revocation.Forwarded{Verifier: r.text(maxID), Reached: r.reached(positions)}
+		for range r.list(maxLocals) {
+			f.Local = append(f.Local, r.text(maxID))
+		}
+		p.Forwarded = append(p.Forwarded, f)
+	}
+	if r.bad || len(r.rest) > 0 {
+		return revocation.Progress{}, ErrMessage
+	}
+	return p, nil
+}
+
+// roster is revocation.Roster as it is written.
+type roster struct {
+	Version   uint64   `json:"version"`
+	Verifiers []member `json:"verifiers"`
+}
+
+type member struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name,omitempty"`
+	Principal string    `json:"principal,omitempty"`
+	Connected time.Time `json:"connected_at"` // by the clock of the replica, for people
+}
+
+func encodeRoster(in *revocation.Roster) ([]byte, error) {
+	out := roster{Version: in.Version, Verifiers: make([]member, 0, len(in.Verifiers))}
+	for _, v := range in.Verifiers[:min(len(in.Verifiers), maxVerifiers)] {
+		out.Verifiers = append(out.Verifiers, member{v.ID, v.Name, v.Principal, v.Connected})
+	}
+	return json.Marshal(out)
+}
+
+func decodeRoster(data []byte) (revocation.Roster, error) {
+	var in roster
+	if err := json.Unmarshal(data, &in); err != nil {
+		return revocation.Roster{}, fmt.Errorf("%w: %w", ErrMessage, err)
+	}
+	out := revocation.Roster{Version: in.Version}
+	for _, m := range in.Verifiers {
+		out.Verifiers = append(out.Verifiers, revocation.VerifierState{ID: m.ID, Name: m.Name, Principal: m.Principal, Connected: m.Connected})
+	}
+	return out, nil
+}
