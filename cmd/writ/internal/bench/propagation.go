@@ -135,8 +135,8 @@ func (p *propagation) revokeOne(ctx context.Context, byRole, warm bool) error {
 		return err
 	}
 	for _, v := range p.servers {
-		if _, err := v.Verify(ctx, raw); err != nil {
-			return fmt.Errorf("a resource server refuses a good token: %w", err)
+		if _, err := p.accepted(ctx, v, raw); err != nil {
+			return err
 		}
 	}
 	began := time.Now()
@@ -176,13 +176,30 @@ func (p *propagation) victim(ctx context.Context, byRole bool) (string, wire.Rev
 		return "", rule, err
 	}
 	if !byRole {
-		claims, err := p.servers[0].Verify(ctx, t.Secret.Reveal())
+		claims, err := p.accepted(ctx, p.servers[0], t.Secret.Reveal())
 		if err != nil {
-			return "", rule, fmt.Errorf("a resource server refuses a good token: %w", err)
+			return "", rule, err
 		}
 		rule.Selector, rule.Value = "token", claims.ID
 	}
 	return t.Secret.Reveal(), rule, nil
+}
+
+// accepted waits until a server takes a token. One that was told of the rule before, but not
+// yet of its place in the log, refuses what was minted after it too.
+func (p *propagation) accepted(ctx context.Context, v *verifier.Verifier, raw string) (*verifier.Claims, error) {
+	for began := time.Now(); ; {
+		claims, err := v.Verify(ctx, raw)
+		if err == nil {
+			return claims, nil
+		}
+		if time.Since(began) > tooLong {
+			return nil, fmt.Errorf("a resource server refuses a good token: %w", err)
+		}
+		if err := pause(ctx, look); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // refusals asks the servers in turn until each has refused, and gives how long each took, in order.
