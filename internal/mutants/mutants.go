@@ -14,6 +14,7 @@ type Mutant struct {
 // All returns every mutant, area by area.
 func All() []Mutant {
 	return slices.Concat(
+		revocation(),
 		scopes(),
 		verifier(),
 	)

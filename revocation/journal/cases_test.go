@@ -323,3 +323,39 @@ func TestAbandonedOpenIsOvertaken(t *testing.T) {
 		}
 	}
 }
+
+// TestPlaceInALostLogIsNotForgotten: another replica puts the rule back, and does not know
+// of a log that only this one has seen.
+func TestPlaceInALostLogIsNotForgotten(t *testing.T) {
+	s := newStage(t)
+	a, b := s.replica("a", 0, newMemFS()), s.replica("b", 0, newMemFS())
+	s.sync(a, b)
+	rule := s.revoke(b, "log")
+	s.sync(a)
+	short := s.data.fork(1) // a copy without the rule
+
+	alone := newDataset(s.world)
+	a.log.data = alone
+	s.sync(a)
+	stamped := minted(a)
+	s.want(a.index, "a", rule, stamped, false)
+
+	a.log.data, b.log.data = short, short
+	a.log.fault = func(call string) (error, bool) {
+		if call == "open" {
+			return errDown, false
+		}
+		return nil, false
+	}
+	if err := a.Sync(t.Context()); err == nil {
+		t.Fatal("nothing was opened, and nobody said so")
+	}
+	a.log.fault = nil
+	s.sync(b, a, b)
+	s.data = short
+	fresh := s.replica("fresh", 0, nil)
+	s.sync(fresh)
+	for _, r := range []*replica{a, b, fresh} {
+		s.want(r.index, r.name, rule, stamped, false)
+	}
+}

@@ -1,0 +1,215 @@
+package mutants
+
+// revocation breaks what decides whether a token has been taken back.
+func revocation() []Mutant {
+	const (
+		index   = "./revocation"
+		journal = "./revocation/journal"
+	)
+	return []Mutant{
+		{
+			Name: "revocation: tokens are compared by clock", File: "revocation/check.go",
+			Old: `	return q.k.hit(r), true
+}
+
+func (q *check) revoked(`,
+			New: `	if h := q.k.hit(r); c.IssuedAt > h.CreatedAt.Unix() {
+		return nil, false
+	}
+	return q.k.hit(r), true
+}
+
+func (q *check) revoked(`,
+			Packages: []string{journal}, Run: "TestSimulation",
+		},
+		{
+			Name: "revocation: lineages are ordered by clock", File: "revocation/lineage.go",
+			Old:      `			if b.line == p.line && p.seq <= b.seq {`,
+			New:      `			if b.line == p.line || l.info(p.line).OpenedAt.Before(info.OpenedAt) {`,
+			Packages: []string{journal}, Run: "TestTwoWriters|TestTailLost",
+		},
+		{
+			Name: "revocation: a lineage is kept after a failover", File: "revocation/lineage.go",
+			Old:      `			if b.line == p.line && p.seq <= b.seq {`,
+			New:      `			if b.line == p.line {`,
+			Packages: []string{journal}, Run: "TestTailLostInAFailover",
+		},
+		{
+			Name: "revocation: numbers are compared across lineages", File: "revocation/lineage.go",
+			Old: `	if p.line == line {
+		return p.seq <= seq
+	}`,
+			New: `	if p.seq <= seq {
+		return true
+	}`,
+			Packages: []string{journal}, Run: "TestTwoWriters",
+		},
+		{
+			Name: "revocation: an unknown lineage proves", File: "revocation/lineage.go",
+			Old: `	if line == 0 {
+		return false
+	}
+	if l.covers`,
+			New: `	if line == 0 {
+		return true
+	}
+	if l.covers`,
+			Packages: []string{index}, Run: "TestIndexIsTheModel",
+		},
+		{
+			Name: "revocation: the position is stamped late", File: "revocation/index.go",
+			Old: `	position := token.Rev{}
+	for i := range events {
+`,
+			New: `	position := token.Rev{}
+	for i := range events {
+		x.advance(events[i].Position)
+`,
+			Packages: []string{index}, Run: "TestPositionNeverRunsAhead",
+		},
+		{
+			Name: "revocation: a lifted rule is put back", File: "revocation/index.go",
+			Old: `	if lift, ok := x.lifted[id]; ok {
+		lift.Exp`,
+			New: `	if lift, ok := x.lifted[id]; ok && len(r.Entries) == 0 {
+		lift.Exp`,
+			Packages: []string{index}, Run: "TestLiftBeforeItsRule",
+		},
+		{
+			Name: "revocation: a snapshot replaces", File: "revocation/snapshot.go",
+			Old: `	var errs []error
+	for i := range s.Lineages {`,
+			New: `	var errs []error
+	x.core.Store(newCore(x.core.Load().seed, 0))
+	for i := range s.Lineages {`,
+			Packages: []string{index}, Run: "TestIndexIsTheModel",
+		},
+		{
+			Name: "revocation: a leaked key's rev is believed", File: "revocation/check.go",
+			Old:      `	ignoresRev = asKey | asPolicy`,
+			New:      `	ignoresRev = asPolicy`,
+			Packages: []string{journal}, Run: "TestForgedFutureRev",
+		},
+		{
+			Name: "revocation: descendants of a leaked key live", File: "revocation/check.go",
+			Old:      `		if c.Ancestors[i].KeyID == last {`,
+			New:      `		if c.Ancestors[i].KeyID != kid {`,
+			Packages: []string{journal}, Run: "TestForgedFutureRev",
+		},
+		{
+			Name: "revocation: a prefix stem is taken as a segment", File: "revocation/trie.go",
+			Old: `		stem := s.segment[:n]
+`,
+			New: `		stem := s.segment[:n]
+		if n < len(s.segment) {
+			continue
+		}
+`,
+			Packages: []string{index}, Run: "TestScopeRules",
+		},
+		{
+			Name: "revocation: time ends a lift before its rule", File: "revocation/index.go",
+			Old: `	if r.ExpiresAt.After(expires) {
+		return millis(r.ExpiresAt)
+	}
+`,
+			New:      ``,
+			Packages: []string{index}, Run: "TestLiftBeforeItsRule|TestSweep",
+		},
+		{
+			Name: "revocation/journal: off", File: "revocation/journal/journal.go",
+			Old: `	if err := j.write(payload); err != nil {
+		return err
+	}
+	if err := j.cfg.Index.Apply`,
+			New:      `	if err := j.cfg.Index.Apply`,
+			Packages: []string{journal}, Run: "TestKilledReplica",
+		},
+		{
+			Name: "revocation/journal: written and not synced", File: "revocation/journal/file.go",
+			Old: `	if err := f.file.Sync(); err != nil {
+		return fmt.Errorf("syncing journal: %w", err)
+	}
+	return nil
+}
+
+// put`,
+			New: `	return nil
+}
+
+// put`,
+			Packages: []string{journal}, Run: "TestKilledReplica",
+		},
+		{
+			Name: "revocation/journal: a replaced file's name is not synced", File: "revocation/journal/file.go",
+			Old: `	if err == nil {
+		err = r.fsys.SyncDir(r.dir)
+	}
+`,
+			New:      ``,
+			Packages: []string{journal}, Run: "TestKilledReplica",
+		},
+		{
+			Name: "revocation/journal: what the log lost is not put back", File: "revocation/journal/scan.go",
+			Old:      `		if in, ok := held.Rule(r.ID); !ok || !within(r.Entries, in.Entries) {`,
+			New:      `		if in, ok := held.Rule(r.ID); ok && !within(r.Entries, in.Entries) {`,
+			Packages: []string{journal}, Run: "TestTailLost",
+		},
+		{
+			Name: "revocation/journal: a rule put back forgets its places", File: "revocation/journal/follow.go",
+			Old:      `		e.Rule.Entries = revocation.MergeEntries(e.Rule.Entries, at)`,
+			New:      `		e.Rule.Entries = revocation.MergeEntries(nil, at)`,
+			Packages: []string{journal}, Run: "TestTailLost",
+		},
+		{
+			Name: "revocation/journal: places that only a lost log had are not put back", File: "revocation/journal/follow.go",
+			Old:      `		if ok && len(r.Entries) < revocation.MaxEntries && !within(r.Entries, e.Rule.Entries) {`,
+			New:      `		if ok && r.ID == "" {`,
+			Packages: []string{journal}, Run: "TestPlaceInALostLog",
+		},
+		{
+			Name: "revocation/journal: lifts are not put back", File: "revocation/journal/scan.go",
+			Old:      `		if _, ok := held.Lifted(l.RuleID); !ok {`,
+			New:      `		if _, ok := held.Lifted(l.RuleID); ok {`,
+			Packages: []string{journal}, Run: "TestWipedLog|TestOldLog",
+		},
+		{
+			Name: "revocation/journal: a lost lineage is forgotten", File: "revocation/journal/scan.go",
+			Old:      `		if !inLog[g.ID] {`,
+			New:      `		if inLog[g.ID] {`,
+			Packages: []string{journal}, Run: "TestWipedLog",
+		},
+		{
+			Name: "revocation/journal: tokens are minted between two logs", File: "revocation/journal/scan.go",
+			Old: `	j.confirmed.Store(0)
+`,
+			New:      ``,
+			Packages: []string{journal}, Run: "TestNoTokenIsMintedBetweenTwoLogs",
+		},
+		{
+			Name: "revocation/journal: a lineage without a marker is stamped", File: "revocation/journal/record.go",
+			Old:      `	if c.complete && len(c.ends) == 1 {`,
+			New:      `	if c.complete {`,
+			Packages: []string{journal}, Run: "TestAbandonedOpen",
+		},
+		{
+			Name: "revocation/journal: a resuming reader misses what is local", File: "revocation/journal/feed.go",
+			Old:      `range slices.Concat(local, events)`,
+			New:      `range slices.Concat(local[:0], events)`,
+			Packages: []string{journal}, Run: "TestSimulation",
+		},
+		{
+			Name: "revocation/journal: a reader resumes among events of another log", File: "revocation/journal/feed.go",
+			Old:      `func (f *feed) forget(gap bool) { f.ring, f.gap = nil, gap }`,
+			New:      `func (f *feed) forget(gap bool) { f.gap = gap && f.gap }`,
+			Packages: []string{journal}, Run: "TestSimulation",
+		},
+		{
+			Name: "revocation/journal: a record that cannot be read is passed over", File: "revocation/journal/follow.go",
+			Old: `			// What comes after must not be applied: a revocation would be missed.
+			return fmt.Errorf("revocation log at %s: %w", records[i].Position, err)`,
+			New:      `			continue`,
+			Packages: []string{journal}, Run: "TestUnreadableRecord",
+		},
+	}
+}
