@@ -206,26 +206,38 @@ func (c *Cluster) owner(key string) (master, replica *Node) {
 		if err != nil {
 			continue
 		}
-		info, err := n.Info("replication")
-		if err != nil || info["role"] != "master" {
+		shards, err := n.client.ClusterSlots(ctx).Result()
+		if err != nil {
 			continue
 		}
 		id, err := n.client.ClusterMyID(ctx).Result()
 		if err != nil {
 			continue
 		}
-		shards, err := n.client.ClusterSlots(ctx).Result()
-		if err != nil {
-			continue
-		}
 		for _, s := range shards {
-			if int(slot) < s.Start || int(slot) > s.End || len(s.Nodes) < 2 || s.Nodes[0].ID != id {
-				continue
+			if int(slot) >= s.Start && int(slot) <= s.End && len(s.Nodes) > 0 && s.Nodes[0].ID == id {
+				return n, c.replica(n, id)
 			}
-			return n, c.byAddr(s.Nodes[1].Addr)
 		}
 	}
 	return nil, nil
+}
+
+// replica finds a master's replica. CLUSTER SLOTS leaves it out until it has got
+// something to replicate.
+func (c *Cluster) replica(master *Node, id string) *Node {
+	text, err := master.client.ClusterNodes(context.Background()).Result()
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) > 3 && f[3] == id && f[2] == "slave" {
+			addr, _, _ := strings.Cut(f[1], "@")
+			return c.byAddr(addr)
+		}
+	}
+	return nil
 }
 
 func (c *Cluster) byAddr(addr string) *Node {

@@ -293,6 +293,21 @@ func (n *Node) Synced(t testing.TB) {
 	})
 }
 
+// Fence waits until so many replicas have all that was written before, by writing to
+// a key after it.
+func (n *Node) Fence(t testing.TB, key string, replicas int) {
+	t.Helper()
+	conn := n.client.Conn()
+	defer func() { _ = conn.Close() }()
+	Until(t, "replicas are in step", func() bool {
+		if err := conn.Incr(context.Background(), key).Err(); err != nil {
+			t.Fatal(err)
+		}
+		have, err := conn.Wait(context.Background(), replicas, time.Second).Result()
+		return err == nil && int(have) >= replicas
+	})
+}
+
 // Info reads sections of INFO.
 func (n *Node) Info(sections ...string) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

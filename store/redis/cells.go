@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/writbroker/writ/store"
@@ -76,7 +77,7 @@ func (c *Cells) judge(name string, before cellState, out any) (store.Versioned, 
 	defer c.mu.Unlock()
 	s := c.known[name]
 	if s == before || (err == nil && v.Version > s.version) {
-		s.head, s.sound = raw[:min(len(raw), headSize)], err == nil
+		s.head, s.sound = strings.Clone(raw[:min(len(raw), headSize)]), err == nil
 		s.version = max(s.version, v.Version)
 		c.known[name] = s
 	} // else this answer came late
@@ -101,6 +102,10 @@ func (c *Cells) unseal(name, raw string, exists bool) (store.Versioned, error) {
 	return store.Versioned{Value: bytes.Clone(value), Version: version}, nil
 }
 
+// swapAttempts bounds how often a Swap begins again where the cell is at the right
+// version, though not with the bytes that were read before: somebody repaired it.
+const swapAttempts = 3
+
 // Swap is store.Cell's. It takes one round trip where this process knows the cell.
 func (c *Cells) Swap(ctx context.Context, name string, old uint64, value []byte) (uint64, error) {
 	if name == "" {
@@ -110,8 +115,7 @@ func (c *Cells) Swap(ctx context.Context, name string, old uint64, value []byte)
 	if len(value) > store.MaxValue {
 		return 0, fmt.Errorf("%s: %w: %d bytes", what, store.ErrTooLarge, len(value))
 	}
-	s := c.state(name)
-	if s.version != old {
+	if c.state(name).version != old {
 		// Either the cell has moved on, or it is not what the caller thinks.
 		v, err := c.Get(ctx, name)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -120,28 +124,43 @@ func (c *Cells) Swap(ctx context.Context, name string, old uint64, value []byte)
 		if v.Version != old {
 			return 0, fmt.Errorf("%s: at version %d, not %d: %w", what, v.Version, old, store.ErrConflict)
 		}
-		s = c.state(name)
 	}
-	version := old + 1
-	raw := binary.BigEndian.AppendUint64(nil, version)
-	raw = append(raw, c.db.cfg.Sealer.Seal(value, "cell", name, strconv.FormatUint(version, 10))...)
-	out, err := c.db.write(ctx, what, swapScript, []string{setKey, cellKey(name), newsKey}, s.head, raw)
+	raw := binary.BigEndian.AppendUint64(nil, old+1)
+	raw = append(raw, c.db.cfg.Sealer.Seal(value, "cell", name, strconv.FormatUint(old+1, 10))...)
+	for range swapAttempts {
+		v, done, err := c.swap(ctx, what, name, raw)
+		switch {
+		case err != nil:
+			return 0, err
+		case done:
+			return old + 1, nil
+		case v.Version != old:
+			return 0, fmt.Errorf("%s: at version %d, not %d: %w", what, v.Version, old, store.ErrConflict)
+		}
+	}
+	return 0, fmt.Errorf("%s: it keeps changing: %w", what, store.ErrConflict)
+}
+
+// swap writes a cell if it is what was read last; otherwise it says what it is now.
+func (c *Cells) swap(ctx context.Context, what, name string, raw []byte) (v store.Versioned, done bool, err error) {
+	before := c.state(name)
+	out, err := c.db.write(ctx, what, swapScript, []string{setKey, cellKey(name), newsKey}, before.head, raw)
 	if err != nil {
-		return 0, err
+		return v, false, err
 	}
 	if !wrote(out) {
-		now, err := c.judge(name, s, out)
-		if err == nil {
-			err = fmt.Errorf("at version %d, not %d: %w", now.Version, old, store.ErrConflict)
+		if v, err = c.judge(name, before, out); err != nil {
+			err = fmt.Errorf("%s: %w", what, err)
 		}
-		return 0, fmt.Errorf("%s: %w", what, err)
+		return v, false, err
 	}
+	version := binary.BigEndian.Uint64(raw)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if version > c.known[name].version {
 		c.known[name] = cellState{version: version, head: string(raw[:headSize]), sound: true}
 	}
-	return version, nil
+	return v, true, nil
 }
 
 // Watch is store.Cell's.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
@@ -51,6 +52,8 @@ type Config struct {
 	// full: rules, keys and counts can then vanish at any time. They are missed and
 	// put back, but are not in force for replicas that start meanwhile.
 	InsecureAllowEviction bool
+
+	dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil = the network; a seam for tests
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -83,7 +86,7 @@ func (c Config) withDefaults() (Config, error) {
 func (c Config) client() (goredis.UniversalClient, error) {
 	o := &goredis.UniversalOptions{
 		Addrs: c.Addrs, MasterName: c.MasterName, IsClusterMode: c.Cluster, DB: c.DB,
-		ClientName: "writ", Protocol: 2, TLSConfig: c.TLS,
+		ClientName: "writ", Protocol: 2, TLSConfig: c.TLS, Dialer: c.dial,
 		MaxRetries: -1, MaxRedirects: -1, DialerRetries: 1,
 		DialTimeout: c.Timeout, ReadTimeout: c.Timeout, WriteTimeout: c.Timeout, PoolTimeout: c.Timeout,
 		ContextTimeoutEnabled: true, PoolSize: c.PoolSize, DisableIdentity: true,

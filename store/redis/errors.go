@@ -26,8 +26,17 @@ func isReply(err error) bool {
 }
 
 func isMoved(err error) bool {
+	_, moved := movedTo(err)
+	return moved
+}
+
+// movedTo reads where the slot is, from the error of a node that does not have it.
+func movedTo(err error) (addr string, moved bool) {
 	reply, ok := errors.AsType[goredis.Error](err)
-	return ok && strings.HasPrefix(reply.Error(), "MOVED ")
+	if !ok || !strings.HasPrefix(reply.Error(), "MOVED ") {
+		return "", false
+	}
+	return reply.Error()[strings.LastIndexByte(reply.Error(), ' ')+1:], true
 }
 
 // classify maps what went wrong between client and server. Nearly all of it is that

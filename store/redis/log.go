@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -256,4 +257,15 @@ func (l *Log) hint(lineage store.Lineage, base uint64) {
 		clear(l.bases)
 	}
 	l.bases[lineage] = base
+}
+
+// forget drops the hints of lineages that are gone, marker and all.
+func (l *Log) forget(fields []any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for lineage := range l.bases {
+		if slices.Contains(fields, any(lineageField(lineage))) {
+			delete(l.bases, lineage)
+		}
+	}
 }

@@ -15,16 +15,8 @@
 // RESTORE). Who has seen more than is there now reports store.ErrRollback, once,
 // and begins no record in that lineage again.
 //
-// The user of the server needs these rights and no more (see TestLeastPrivileges):
-//
-//	ACL SETUSER writ on >… resetkeys ~{writ}* resetchannels -@all +eval +info +multi +exec
-//	  +xread +xrange +xrevrange +xadd +xdel +xlen +xinfo|stream +hget +hset +hdel +hincrby
-//	  +hmget +hgetall +zadd +zrangebyscore +zrevrangebyscore +zremrangebyscore +get +set
-//	  +getrange +del +pexpire +wait +cluster|info +cluster|slots +config|get
-//
-// wait is needed where Config.MinReplicas is set, cluster|… in a Cluster, and
-// config|get only to report appendfsync. Only cmd/writ and tests import the
-// package.
+// The user of the server needs the Rights and no more. Only cmd/writ and tests import
+// the package.
 package redis
 
 import (
@@ -40,6 +32,16 @@ import (
 
 	"github.com/writbroker/writ/store"
 )
+
+// Rights are what the user of the server needs, as rules of ACL SETUSER; "on" and a
+// password come besides. select is needed only for a database other than 0, wait only
+// where Config.MinReplicas is set, cluster|… only in a Cluster, and config|get only to
+// report appendfsync.
+const Rights = "resetkeys ~{writ}* resetchannels -@all +eval +info +multi +exec" +
+	" +xread +xrange +xrevrange +xadd +xdel +xlen +xinfo|stream" +
+	" +hget +hset +hdel +hincrby +hmget +hgetall" +
+	" +zadd +zrangebyscore +zrevrangebyscore +zremrangebyscore" +
+	" +get +set +getrange +del +pexpire +wait +select +client|setname +cluster|info +cluster|slots +config|get"
 
 const (
 	tag = "{writ}"
@@ -148,13 +150,13 @@ func (db *DB) call(ctx context.Context, what string, fn func(context.Context, *g
 		case err == nil:
 			return nil
 		case isMoved(err) && pause(bounded, movedPause):
-			continue
+			continue // the cluster has not agreed yet
 		}
 		return fmt.Errorf("%s: %w", what, classify(err))
 	}
 }
 
-// movedPause lets the client learn where the slot went.
+// movedPause lets the nodes learn where the slot went.
 const movedPause = 20 * time.Millisecond
 
 func (db *DB) once(ctx context.Context, fn func(context.Context, *goredis.Client) error) error {
@@ -166,10 +168,30 @@ func (db *DB) once(ctx context.Context, fn func(context.Context, *goredis.Client
 	if err == nil {
 		err = fn(ctx, node)
 	}
-	if err != nil && (isMoved(err) || !isReply(err)) {
+	if to, moved := movedTo(err); moved {
+		if node = nodeAt(ctx, cluster, to); node != nil {
+			err = fn(ctx, node)
+		}
+	} else if err != nil && !isReply(err) {
 		cluster.ReloadState(ctx)
 	}
 	return err
+}
+
+// nodeAt learns the cluster's shape anew and returns its node at an address, nil if
+// there is none.
+func nodeAt(ctx context.Context, cluster *goredis.ClusterClient, addr string) *goredis.Client {
+	var found atomic.Pointer[goredis.Client]
+	err := cluster.ForEachShard(ctx, func(_ context.Context, c *goredis.Client) error {
+		if c.Options().Addr == addr {
+			found.Store(c)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil
+	}
+	return found.Load()
 }
 
 // pause waits; false if ctx ended.

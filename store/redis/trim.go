@@ -157,8 +157,9 @@ func (l *Log) survey(ctx context.Context, now time.Time, life time.Duration) (*s
 	}
 	c := l.cursor()
 	err := l.walk(ctx, &c, func(r store.Record) error {
+		s.last = r.Position
 		judge(&before)
-		before, s.last = r, r.Position
+		before = r
 		if !r.Marker {
 			return nil
 		}
@@ -299,6 +300,7 @@ func (t *trimmer) send(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("trimming log: counting: %w", store.ErrForged)
 	}
+	t.log.forget(b.lineages)
 	t.trims = strconv.FormatUint(count+1, 10)
 	t.total += len(b.ids)
 	t.batch = batch{}

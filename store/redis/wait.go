@@ -150,4 +150,3 @@ func (l *Log) Wait(ctx context.Context, after store.Position) error {
 		}
 	}
 }
-

@@ -1,0 +1,31 @@
+package redis
+
+import (
+	"context"
+	"net"
+)
+
+// SetDial puts something between the client and the network.
+func (c *Config) SetDial(dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
+	c.dial = dial
+}
+
+// Keys of a log: its stream and its trim notes.
+func Keys(log string) (stream, notes string) {
+	l := newLog(nil, log)
+	return l.keys[1], l.keys[3]
+}
+
+// CellKey is where a cell lies, SetKey the name of the data set.
+func CellKey(name string) string { return cellKey(name) }
+
+const SetKey = setKey
+
+// DecodeItems reads an answer of XRANGE: the entries' indexes and bytes.
+func DecodeItems(raw []byte) (indexes []uint64, data [][]byte, err error) {
+	items, err := decodeItems(raw)
+	for _, it := range items {
+		indexes, data = append(indexes, it.index), append(data, it.data)
+	}
+	return indexes, data, err
+}
