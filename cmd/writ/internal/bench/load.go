@@ -59,7 +59,7 @@ func (l *load) post(ctx context.Context, url string, bodies [][]byte, once bool,
 	used, began := cpuTime(), time.Now()
 	for c := range l.conns {
 		workers.Go(func() {
-			for ctx.Err() == nil && time.Since(began) < d {
+			for ctx.Err() == nil && (len(seen[c]) == 0 || time.Since(began) < d) {
 				n := int(next.Add(1)) - 1
 				if once && n >= len(bodies) {
 					return
