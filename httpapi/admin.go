@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/writbroker/writ/broker"
 	"github.com/writbroker/writ/httpapi/wire"
@@ -67,20 +66,13 @@ func serve[In any](a *API, who operatorOf, c call[In]) http.HandlerFunc {
 			a.writeError(w, r, err)
 			return
 		}
-		status, out, err := c.do(unhurried(w, r), op, r, in)
+		status, out, err := c.do(r.Context(), op, r, in)
 		if err != nil {
 			a.writeError(w, r, err)
 			return
 		}
 		writeJSON(w, status, out)
 	}
-}
-
-// unhurried lifts the server's bound on reading the request, which is read: past it net/http would
-// end the context of a call that waits for verifiers.
-func unhurried(w http.ResponseWriter, r *http.Request) context.Context {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // not supported: then there is no bound
-	return r.Context()
 }
 
 func fixed[In any](action, resource string) func(*http.Request, In) (scopes.Scope, error) {

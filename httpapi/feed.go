@@ -69,7 +69,7 @@ func (a *API) feedFor(w http.ResponseWriter, r *http.Request, need scopes.Scope)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	out := &feedWriter{w: w, rc: http.NewResponseController(w), opened: a.cfg.Now()}
-	if err := a.stream(unhurried(w, r), out, sub, reader{cred, op, need}); err != nil && r.Context().Err() == nil {
+	if err := a.stream(r.Context(), out, sub, reader{cred, op, need}); err != nil && r.Context().Err() == nil {
 		a.cfg.Logger.InfoContext(r.Context(), "feed ended", "verifier", name, "principal", op.Agent, "reason", err)
 	}
 }

@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -312,6 +314,8 @@ func TestFeedOutlivesTheServersTimeouts(t *testing.T) {
 				}
 			}
 			o.running = true
+			// Writes are bounded to 10 s of the broker's clock, which is late: to 0.2 s of the test's.
+			o.world.Now = func() time.Time { return time.Now().Add(-9800 * time.Millisecond) }
 			o.config = func(c *httpapi.Config) { c.Heartbeat = 400 * time.Millisecond }
 			s := serve(t, o)
 			st := s.feed(s.public, "/revocations/feed", s.reader(), token.Rev{})
@@ -424,5 +428,52 @@ func TestAcks(t *testing.T) {
 	}
 	if s := s.Acks.Status(mine.Position, r.ID, r.CreatedAt); s.Count != 1 || s.Connected != 1 {
 		t.Errorf("acknowledged: %+v", s)
+	}
+}
+
+// hookedFeed lets something happen when the handler is about to speak of a position.
+type hookedFeed struct {
+	httpapi.Feed
+	before func()
+}
+
+func (f hookedFeed) Heartbeat() revocation.Heartbeat {
+	f.before()
+	return f.Feed.Heartbeat()
+}
+
+// A reader that hears of a position has been sent what lies before it.
+func TestAHeartbeatComesAfterWhatItSpeaksOf(t *testing.T) {
+	var s *server
+	var mu sync.Mutex
+	tasks := 0
+	s = serve(t, options{running: true, config: func(c *httpapi.Config) {
+		c.Feed = hookedFeed{c.Feed, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if tasks++; tasks < 20 {
+				s.Revoke(t, revocation.SelectTask, "t"+strconv.Itoa(tasks))
+			}
+		}}
+	}})
+	st := s.feed(s.public, "/revocations/feed", s.reader(), token.Rev{})
+	reached := revocation.NewIndex(revocation.Options{})
+	for beats := 0; beats < 10; {
+		e, err := st.events.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch e.Type {
+		case revocation.EventSnapshot:
+			reached = s.snapshot(e.Snapshot)
+		case revocation.EventHeartbeat:
+			if beats++; !reached.Covers(reached.Position(), e.Heartbeat.Position) {
+				t.Fatalf("heartbeat %d speaks of %v, sent was up to %v", beats, e.Heartbeat.Position, reached.Position())
+			}
+		default:
+			if err := reached.Apply(e); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }

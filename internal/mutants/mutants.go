@@ -14,6 +14,8 @@ type Mutant struct {
 // All returns every mutant, area by area.
 func All() []Mutant {
 	return slices.Concat(
+		broker(),
+		policy(),
 		revocation(),
 		scopes(),
 		verifier(),
