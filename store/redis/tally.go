@@ -119,7 +119,7 @@ func (t *Tally) add(ctx context.Context, bucket string, now, expires time.Time, 
 		if err != nil {
 			return nil, err
 		}
-		sum := n + uint64(deltas[field[len(countPrefix):]]) //nolint:gosec // two's complement adds up
+		sum := n + uint64(deltas[field[len(countPrefix):]])
 		changes = append(changes, field, have[i+1], t.seal(bucket, field, sum))
 	}
 	args = append(append(args, anew, life), changes...)
@@ -185,7 +185,7 @@ func (t *Tally) sum(counts map[string]string, bucket string, now uint64, sums ma
 		if err != nil {
 			return err
 		}
-		sums[field[1:]] += int64(n) //nolint:gosec // as it was added
+		sums[field[1:]] += int64(n)
 	}
 	return nil
 }
