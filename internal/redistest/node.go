@@ -111,7 +111,7 @@ func freePort(t testing.TB) int {
 
 // run starts the process and waits until it, and no other, answers.
 func (n *Node) run() error {
-	command := exec.CommandContext(context.Background(), n.kind, n.args...) //nolint:gosec // a program of the test's own
+	command := exec.CommandContext(context.Background(), n.kind, n.args...)
 	command.Dir = n.dir
 	if err := command.Start(); err != nil {
 		return err

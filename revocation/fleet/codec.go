@@ -99,9 +99,9 @@ func (r *reader) take(n int) []byte {
 }
 
 // list is a number of things of at least one byte each.
-func (r *reader) list(most int) int { return int(r.number(uint64(min(most, len(r.rest))))) } //nolint:gosec // bounded
+func (r *reader) list(most int) int { return int(r.number(uint64(min(most, len(r.rest))))) }
 
-func (r *reader) text(most uint64) string { return string(r.take(int(r.number(most)))) } //nolint:gosec // bounded
+func (r *reader) text(most uint64) string { return string(r.take(int(r.number(most)))) }
 
 func (r *reader) reached(positions []token.Rev) revocation.Reached {
 	var out revocation.Reached
@@ -109,7 +109,7 @@ func (r *reader) reached(positions []token.Rev) revocation.Reached {
 		out.Position = positions[n-1]
 	}
 	const longAgo = uint64(400 * 24 * time.Hour / time.Millisecond)
-	out.Ago = time.Duration(r.number(1<<62)%(longAgo+1)) * time.Millisecond //nolint:gosec // bounded
+	out.Ago = time.Duration(r.number(1<<62)%(longAgo+1)) * time.Millisecond
 	return out
 }
 
