@@ -45,7 +45,7 @@ func FuzzExchange(f *testing.F) {
 		if audience != "" && !slices.Contains(c.Audience, audience) && !slices.Contains(c.Audience, resource) {
 			t.Fatalf("aud %v, asked for %q and %q", c.Audience, audience, resource)
 		}
-		for _, part := range strings.Split(scope, " ") {
+		for part := range strings.SplitSeq(scope, " ") {
 			if part == "" {
 				continue
 			}

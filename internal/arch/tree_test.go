@@ -47,6 +47,7 @@ var tree = []home{
 	{path: "internal/arch"},
 	{path: "internal/brokertest", imports: everything}, // what tests stand on
 	{path: "internal/mutants"},
+	{path: "internal/redistest"},
 }
 
 // everything lets a line import all the lines above it, adapters too.
