@@ -1,0 +1,198 @@
+package mutants
+
+func policy() []Mutant {
+	return []Mutant{
+		{
+			Name: "policy: a deny ignored", File: "policy/decide.go",
+			Old:      "\tif st.denied(rw) {\n\t\tallowed = false\n\t}",
+			New:      "\tst.denied(rw)",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: a deny's error allows", File: "policy/deny.go",
+			Old:      "\tif when.outcome == isFalse {",
+			New:      "\tif when.outcome != isTrue {",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: an unless that fails excuses", File: "policy/deny.go",
+			Old:      "\t\tif unless.outcome == isTrue {",
+			New:      "\t\tif unless.outcome != isFalse {",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: an inner tag skipped", File: "policy/split.go",
+			Old:      "\t\ts.inside(k, node.children, base, literal, minus, combination)",
+			New:      "\t\t_ = node.children",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: an inner tag not taken out of the outer", File: "policy/split.go",
+			Old:      "\t\twithout := s.without(key, node.children, region, inner, minus)",
+			New:      "\t\twithout := s.without(key, nil, region, inner, minus)",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: the outermost tag wins", File: "policy/split.go",
+			Old:      "\t\t\ts.key(k+1, region, without, combination+node.value*key.stride)",
+			New:      "\t\t\ts.key(k+1, region, without, combination+key.nodes[key.roots[0]].value*key.stride)",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: the parent's cover dropped", File: "policy/decide.go",
+			Old:      "\treturn st.withinParent(rw) && allowed",
+			New:      "\treturn (st.withinParent(rw) || true) && allowed",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: the current agent's roles not intersected", File: "policy/decide.go",
+			Old:      "\t\tif !st.granted(rw, who) {",
+			New:      "\t\tif who != 1 && !st.granted(rw, who) {",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: one middle agent's roles skipped", File: "policy/decide.go",
+			Old:      "\t\tif !st.granted(rw, who) {",
+			New:      "\t\tif who != 2 && !st.granted(rw, who) {",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: the subject's roles not intersected", File: "policy/decide.go",
+			Old:      "\t\tif !st.granted(rw, who) {",
+			New:      "\t\tif (who > 0 || len(st.parties) == 1) && !st.granted(rw, who) {",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: the ceiling skipped", File: "policy/decide.go",
+			Old:      "\t\tif who > 0 && !st.underCeiling(rw, who) {",
+			New:      "\t\tif who > 0 && !st.underCeiling(rw, who) && !st.parties[who].delegated {",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: the delegation pair not checked", File: "policy/authorize.go",
+			Old:      "\t\tcase len(st.hits) == found:",
+			New:      "\t\tcase found < 0:",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: the depth counted from the wrong side", File: "policy/authorize.go",
+			Old:      "\tdepth := len(st.parties) - who",
+			New:      "\tdepth := who",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: a prefix taken as a segment", File: "scopes/match.go",
+			Old:      "\t\ti++\n\t\tj = segmentEnd(q, j)\n\t}\n\tif j < len(q) {",
+			New:      "\t\ti++\n\t\tj = len(q)\n\t}\n\tif j < len(q) {",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: a grant's condition evaluated once for all tags", File: "policy/judge.go",
+			Old:      "\tif reads&condition.ReadsTags != 0 {",
+			New:      "\tif reads&condition.ReadsTags != 0 && rw.part < 0 {",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: a condition evaluated once for all actions", File: "policy/judge.go",
+			Old:      "\tif reads&condition.ReadsAction != 0 {",
+			New:      "\tif reads&condition.ReadsAction != 0 && rw.part < 0 {",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: a condition evaluated once for all agents", File: "policy/judge.go",
+			Old:      "\tif reads&condition.ReadsAgent != 0 {",
+			New:      "\tif reads&condition.ReadsAgent != 0 && agent < 0 {",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: union of principals instead of intersection", File: "policy/decide.go",
+			Old:      "\tfor who := range st.parties {\n\t\tif !st.granted(rw, who) {\n\t\t\tallowed = false\n\t\t}",
+			New:      "\tanyone := false\n\tfor who := range st.parties {\n\t\tanyone = st.granted(rw, who) || anyone\n\t\tif who == len(st.parties)-1 && !anyone {\n\t\t\tallowed = false\n\t\t}",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: a grant's window does not cut the lifetime", File: "policy/decide.go",
+			Old:      "\tbound := min(held, v.until)",
+			New:      "\tbound := held",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestWindows)$",
+		},
+		{
+			Name: "policy: a binding's window does not cut the lifetime", File: "policy/authorize.go",
+			Old:      "\t\t\tp.roles = append(p.roles, heldRole{role, v.until, exact})",
+			New:      "\t\t\tp.roles = append(p.roles, heldRole{role, maxDuration, exact})",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestWindows)$",
+		},
+		{
+			Name: "policy: a deny's start does not cut the lifetime", File: "policy/deny.go",
+			Old:      "\t\tst.cut(when.until, kindDeny, d.rule)\n\t\treturn false\n\t}\n\tif when",
+			New:      "\t\treturn false\n\t}\n\tif when",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestWindows)$",
+		},
+		{
+			Name: "policy: an unless's end does not cut the lifetime", File: "policy/deny.go",
+			Old:      "st.cut(min(when.until, unless.until), kindDeny, d.rule)",
+			New:      "_ = unless.until",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestWindows)$",
+		},
+		{
+			Name: "policy: the window of <= ends one instant late", File: "policy/internal/condition/clock.go",
+			Old:      "\t\tconsider(at.Add(1)) // where <= and == end",
+			New:      "\t\tconsider(at.Add(time.Minute))",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestWindows)$",
+		},
+		{
+			Name: "policy: administration delegated", File: "policy/decide.go",
+			Old:      "\tif len(st.parties) > 1 || st.r.Parent != nil && st.r.Parent.Depth > 0 {",
+			New:      "\tif len(st.parties) > 20 {",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: administration by a pattern", File: "policy/decide.go",
+			Old:      "\texactOnly := st.isAdministration(rw) && p.kind != identity.KindUser",
+			New:      "\texactOnly := false && p.kind != identity.KindUser",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: named denies looked up for the subject alone", File: "policy/authorize.go",
+			Old:      "\tfor who := range st.parties {\n\t\tst.hits = st.b.denyIndex",
+			New:      "\tfor who := range st.parties[:1] {\n\t\tst.hits = st.b.denyIndex",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: a deny judged for the current agent alone", File: "policy/deny.go",
+			Old:      "\t\tfirst, last = st.agent(0), len(st.parties)-1\n\t\tif !d.readsAgent {",
+			New:      "\t\tfirst, last = st.agent(0), len(st.parties)-1\n\t\tif true {",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: any grant that overlaps will do for a part", File: "policy/decide.go",
+			Old:      "\tif best < 0 {\n\t\treturn false\n\t}\n\tst.cut",
+			New:      "\tif longest < 0 {\n\t\treturn false\n\t}\n\tif best < 0 {\n\t\tbest, by = longest, st.holding[0].entry\n\t}\n\tst.cut",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: the inventory loses to claims", File: "policy/authorize.go",
+			Old:      "\tmaps.Copy(to.merged, rule.attributes)\n",
+			New:      "\tfor k, v := range rule.attributes {\n\t\tif _, claimed := p.Attributes[k]; !claimed {\n\t\t\tto.merged[k] = v\n\t\t}\n\t}\n",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: the memo outlives the decision", File: "policy/judge.go",
+			Old:      "\tm.used = 0\n\tm.generation++",
+			New:      "\tm.used = 0",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestDecisionsAreExact)$",
+		},
+		{
+			Name: "policy: a shed actor is not missed", File: "policy/authorize.go",
+			Old:      "len(st.r.Actors) < st.r.Parent.Depth {",
+			New:      "len(st.r.Actors) < 0 {",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestAuthorizeFromParent)$",
+		},
+		{
+			Name: "policy: the child outlives its parent", File: "policy/authorize.go",
+			Old:      "\t\tlimit = min(limit, r.Parent.Remaining)",
+			New:      "\t\tlimit = max(limit, 0)",
+			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestAuthorizeFromParent)$",
+		},
+	}
+}
