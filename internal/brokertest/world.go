@@ -170,7 +170,8 @@ func (w *World) openAudit(tb testing.TB) {
 	tb.Helper()
 	var err error
 	w.Audit, err = audit.Open(tb.Context(), audit.Config{
-		Dir: filepath.Join(w.Dir, "audit"), Signer: w.Root.RecordsKey(), Now: w.Now, MaxWait: 2 * time.Second,
+		// Longer than any test moves the clock: a write under way would look as if it hung.
+		Dir: filepath.Join(w.Dir, "audit"), Signer: w.Root.RecordsKey(), Now: w.Now, MaxWait: 48 * time.Hour,
 	})
 	must(tb, err)
 	tb.Cleanup(func() { _ = w.Audit.Close() })
