@@ -16,8 +16,7 @@ const garbage = 300
 // sets (GOGC, GOMAXPROCS) stays.
 //
 // There is a processor more than the machine has: one of them is nearly always lent to the audit
-// log's writer, which waits for the disk, and the runtime takes a while to notice that. On
-// two processors that is a fifth of the throughput.
+// log's writer, which waits for the disk, and the runtime takes a while to notice that.
 func Tune() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbage)
