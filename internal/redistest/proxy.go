@@ -13,13 +13,13 @@ import (
 // Proxy passes connections on to a server, and breaks them on demand. Its methods may
 // be called concurrently.
 type Proxy struct {
-	Addr   string
-	target string
+	Addr string
 
 	listener net.Listener
 	work     sync.WaitGroup
 
 	mu      sync.Mutex
+	target  string         // guarded by mu
 	links   map[*link]bool // guarded by mu
 	fault   fault          // guarded by mu
 	changed chan struct{}  // guarded by mu: closed when fault changes, then replaced
@@ -95,6 +95,13 @@ func (p *Proxy) Refuse() {
 // either direction.
 func (p *Proxy) Stall() { p.set(fault{stall: true}) }
 
+// Target makes new connections lead to another server; those that there are stay.
+func (p *Proxy) Target(addr string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = addr
+}
+
 // Delay holds back each piece, in each direction.
 func (p *Proxy) Delay(d time.Duration) { p.set(fault{delay: d}) }
 
@@ -123,7 +130,10 @@ func (p *Proxy) serve(client net.Conn) {
 	if f, _ := p.now(); f.refuse {
 		return
 	}
-	server, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(context.Background(), "tcp", p.target)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	server, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(context.Background(), "tcp", target)
 	if err != nil {
 		return
 	}
