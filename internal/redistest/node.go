@@ -86,7 +86,7 @@ func start(t testing.TB, kind string, settings ...string) *Node {
 		}
 		n.client = goredis.NewClient(&goredis.Options{
 			Addr: n.Addr, MaxRetries: -1, DialerRetries: 1, Protocol: 2, DisableIdentity: true,
-			DialTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+			DialTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, ContextTimeoutEnabled: true,
 		})
 		if err = n.run(); err == nil {
 			t.Cleanup(func() { n.end(t) })
@@ -257,7 +257,7 @@ func (n *Node) Do(t testing.TB, args ...any) any {
 // FlushAll wipes it.
 func (n *Node) FlushAll(t testing.TB) { t.Helper(); n.Do(t, "FLUSHALL") }
 
-// Sleep makes the server do nothing for so long; it does not wait for that.
+// Sleep makes the server do nothing for so long. It returns when that has begun.
 func (n *Node) Sleep(t testing.TB, d time.Duration) {
 	t.Helper()
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "tcp", n.Addr)
@@ -268,6 +268,11 @@ func (n *Node) Sleep(t testing.TB, d time.Duration) {
 	if _, err := fmt.Fprintf(conn, "DEBUG SLEEP %.3f\r\n", d.Seconds()); err != nil {
 		t.Fatal(err)
 	}
+	Until(t, n.Addr+" sleeps", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		return n.client.Ping(ctx).Err() != nil
+	})
 }
 
 // Promote makes it a primary.

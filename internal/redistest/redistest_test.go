@@ -46,6 +46,11 @@ func TestAlone(t *testing.T) {
 	}
 	a.Continue(t)
 	want(nil)
+	began := time.Now()
+	a.Sleep(t, time.Second)
+	if want(nil); time.Since(began) < time.Second {
+		t.Errorf("slept for %v", time.Since(began))
+	}
 	a.Kill(t)
 	if err := a.Client().Ping(t.Context()).Err(); err == nil {
 		t.Error("a killed server answers")

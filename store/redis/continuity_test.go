@@ -99,7 +99,7 @@ func TestFailoverThatLosesATail(t *testing.T) {
 		}
 	}
 	primary.Do(t, "CLIENT", "KILL", "TYPE", "replica") // or it would wait for them in a buffer
-	last := add(t, l, tail(t, l).Position, "b") // acknowledged, and nowhere else
+	last := add(t, l, tail(t, l).Position, "b")        // acknowledged, and nowhere else
 	before := tail(t, l)
 	primary.Kill(t)
 	for _, n := range w.Nodes {

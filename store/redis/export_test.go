@@ -29,3 +29,6 @@ func DecodeItems(raw []byte) (indexes []uint64, data [][]byte, err error) {
 	}
 	return indexes, data, err
 }
+
+// Accept judges a server's version and eviction policy.
+func Accept(version, policy string) error { return (&DB{}).accept(version, policy) }
