@@ -23,12 +23,24 @@ type trie struct {
 
 type node struct {
 	id    uint32
+	has   atomic.Uint32            // which of the following there are: see hasTails
 	star  atomic.Pointer[node]     // the child for the segment *
 	stems atomic.Pointer[[]int]    // lengths of the stems of its edges stem*, ascending
 	kids  atomic.Pointer[[]uint32] // all edges but star
 	ends  atomic.Pointer[[]uint32] // rules whose pattern ends here
 	tails atomic.Pointer[[]uint32] // rules whose pattern goes on with ** from here
 }
+
+// What a node has, in one word: most have one kind. A bit is set after what it stands
+// for, and stays.
+const (
+	hasTails = 1 << iota
+	hasStar
+	hasLiterals
+	hasStems
+)
+
+func (n *node) note(bit uint32) { n.has.Store(n.has.Load() | bit) }
 
 // edge leads to a child for a literal segment, or for stem*.
 type edge struct {
@@ -77,6 +89,7 @@ func (t *trie) add(s scopes.Scope, rule uint32) {
 	at, tail := t.locate(s, t.grow)
 	if tail {
 		appendTo(&at.tails, rule)
+		at.note(hasTails)
 		return
 	}
 	appendTo(&at.ends, rule)
@@ -144,19 +157,29 @@ func (t *trie) grow(parent *node, segment string) *node {
 	child := &node{id: t.nodes}
 	if segment == "*" {
 		parent.star.Store(child)
+		parent.note(hasStar)
 		return child
 	}
 	ref, e := t.edges.add()
 	e.parent, e.child = parent.id, child
 	e.text, e.stem = strings.CutSuffix(strings.Clone(segment), "*")
+	appendTo(&parent.kids, ref)
+	t.link(ref, e)
 	if e.stem {
 		addLength(&parent.stems, len(e.text))
+		parent.note(hasStems)
+	} else {
+		parent.note(hasLiterals)
 	}
-	appendTo(&parent.kids, ref)
+	return child
+}
+
+// link adds an edge to the table; to a new one, with all edges, when it is full.
+func (t *trie) link(ref uint32, e *edge) {
 	table := t.table.Load()
 	if !table.full() {
-		table.add(edgeHash(parent.id, t.hash(e.text), e.stem), ref)
-		return child
+		table.add(edgeHash(e.parent, t.hash(e.text), e.stem), ref)
+		return
 	}
 	grown := newTable(2 * len(table.slots))
 	for i := uint32(1); i <= t.edges.len(); i++ {
@@ -164,7 +187,6 @@ func (t *trie) grow(parent *node, segment string) *node {
 		grown.add(edgeHash(e.parent, t.hash(e.text), e.stem), i)
 	}
 	t.table.Store(grown)
-	return child
 }
 
 // scopeQuery looks for a rule that overlaps a scope, is alive and not proven. It
@@ -177,37 +199,27 @@ type scopeQuery struct {
 // find returns the rule, 0 if there is none. The heads are the nodes of the
 // scope's tool and action, and of its tool and every action, nil where there is none.
 func (q *scopeQuery) find(named, every *node, resource string) uint32 {
-	var step step
-	q.step(&step, resource)
+	segment, after := cut(resource)
 	if named != nil {
-		if r := q.walk(named, &step); r != 0 {
+		if r := q.walk(named, segment, after); r != 0 {
 			return r
 		}
 	}
 	if every != nil {
-		return q.walk(every, &step)
+		return q.walk(every, segment, after)
 	}
 	return 0
 }
 
-// step is one segment of a resource, taken apart once however many nodes it is
-// tried at.
-type step struct {
-	segment, after string // after is empty for the last
-	wild           bool   // segment ends with *
-	hash           uint64 // of a literal
-}
-
-// step fills s in place: copying what was just written in pieces would stall.
-func (q *scopeQuery) step(s *step, rest string) {
-	if before, after, ok := strings.Cut(rest, "/"); ok {
-		s.segment, s.after = before, after
-	} else {
-		s.segment, s.after = rest, ""
+// cut takes the first segment off; after is empty for the last. Segments are short:
+// a loop finds their end sooner than a call does.
+func cut(rest string) (segment, after string) {
+	for i := range len(rest) {
+		if rest[i] == '/' {
+			return rest[:i], rest[i+1:]
+		}
 	}
-	if s.wild = s.segment[len(s.segment)-1] == '*'; !s.wild {
-		s.hash = q.hash(s.segment)
-	}
+	return rest, ""
 }
 
 // findAnyAction is find for a scope whose action is *, which no minted scope's is.
@@ -228,46 +240,46 @@ func (q *scopeQuery) findAnyAction(tool, resource string) uint32 {
 	return 0
 }
 
-// walk looks below a node for what overlaps a step and what comes after it.
-func (q *scopeQuery) walk(n *node, s *step) uint32 {
-	if tails := n.tails.Load(); tails != nil {
-		if r := q.first(tails); r != 0 {
+// walk looks below a node for what overlaps a segment and what comes after it.
+func (q *scopeQuery) walk(n *node, segment, after string) uint32 {
+	has := n.has.Load()
+	if has&hasTails != 0 {
+		if r := q.first(n.tails.Load()); r != 0 {
 			return r
 		}
 	}
-	if s.wild && s.segment == "**" {
+	if wild := segment[len(segment)-1] == '*'; wild && segment == "**" {
 		return q.below(n)
+	} else if wild {
+		return q.wild(n, segment[:len(segment)-1], after)
 	}
-	if star := n.star.Load(); star != nil {
-		if r := q.enter(star, s.after); r != 0 {
+	if has&hasStar != 0 {
+		if r := q.enter(n.star.Load(), after); r != 0 {
 			return r
 		}
 	}
-	if s.wild {
-		return q.wild(n, s.segment[:len(s.segment)-1], s.after)
-	}
-	if !q.table.Load().mayHold(edgeHash(n.id, s.hash, false)) {
-		// The usual way out.
-	} else if child := q.edge(n, s.hash, s.segment, false); child != nil {
-		if r := q.enter(child, s.after); r != 0 {
-			return r
+	if has&hasLiterals != 0 {
+		if child := q.edge(n, q.hash(segment), segment, false); child != nil {
+			if r := q.enter(child, after); r != 0 {
+				return r
+			}
 		}
 	}
-	if stems := n.stems.Load(); stems != nil {
-		return q.stemmed(n, *stems, s)
+	if has&hasStems != 0 {
+		return q.stemmed(n, segment, after)
 	}
 	return 0
 }
 
 // stemmed goes on in every child stem* that takes a literal segment.
-func (q *scopeQuery) stemmed(parent *node, stems []int, s *step) uint32 {
-	for _, n := range stems {
-		if n > len(s.segment) {
+func (q *scopeQuery) stemmed(parent *node, segment, after string) uint32 {
+	for _, n := range *parent.stems.Load() {
+		if n > len(segment) {
 			return 0
 		}
-		stem := s.segment[:n]
+		stem := segment[:n]
 		if child := q.edge(parent, q.hash(stem), stem, true); child != nil {
-			if r := q.enter(child, s.after); r != 0 {
+			if r := q.enter(child, after); r != 0 {
 				return r
 			}
 		}
@@ -275,18 +287,22 @@ func (q *scopeQuery) stemmed(parent *node, stems []int, s *step) uint32 {
 	return 0
 }
 
-// enter goes on in a child that takes a step, with what comes after it.
+// enter goes on in a child that takes a segment, with what comes after it.
 func (q *scopeQuery) enter(child *node, after string) uint32 {
 	if after == "" {
 		return q.first(child.ends.Load())
 	}
-	var next step
-	q.step(&next, after)
-	return q.walk(child, &next)
+	segment, rest := cut(after)
+	return q.walk(child, segment, rest)
 }
 
 // wild goes on in every child that overlaps prefix*.
 func (q *scopeQuery) wild(n *node, prefix, after string) uint32 {
+	if star := n.star.Load(); star != nil {
+		if r := q.enter(star, after); r != 0 {
+			return r
+		}
+	}
 	kids := n.kids.Load()
 	if kids == nil {
 		return 0

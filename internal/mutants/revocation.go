@@ -98,10 +98,10 @@ func (q *check) revoked(`,
 		},
 		{
 			Name: "revocation: a prefix stem is taken as a segment", File: "revocation/trie.go",
-			Old: `		stem := s.segment[:n]
+			Old: `		stem := segment[:n]
 `,
-			New: `		stem := s.segment[:n]
-		if n < len(s.segment) {
+			New: `		stem := segment[:n]
+		if n < len(segment) {
 			continue
 		}
 `,
@@ -193,10 +193,10 @@ func (q *check) revoked(`,
 			Packages: []string{journal}, Run: "TestAbandonedOpen",
 		},
 		{
-			Name: "revocation/journal: a resuming reader misses what is local", File: "revocation/journal/feed.go",
-			Old:      `range slices.Concat(local, events)`,
-			New:      `range slices.Concat(local[:0], events)`,
-			Packages: []string{journal}, Run: "TestSimulation",
+			Name: "revocation/journal: a local rule is kept from the feed", File: "revocation/journal/journal.go",
+			Old:      "		j.feed.publish(&events[i])\n",
+			New:      "",
+			Packages: []string{journal}, Run: "TestLocalRule",
 		},
 		{
 			Name: "revocation/journal: a reader resumes among events of another log", File: "revocation/journal/feed.go",
