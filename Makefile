@@ -24,7 +24,7 @@ build: ## Build the static binary into bin/writ
 
 .PHONY: redis
 redis: ## Install redis-server where it is missing and that is possible; the tests start their own
-	@.ci/need redis-server redis-server
+	@.ci/need redis-sentinel redis-server redis-sentinel redis-tools
 
 .PHONY: test
 test: redis ## Run every test of the main module
