@@ -202,7 +202,7 @@ func (j *Journal) Heartbeat() revocation.Heartbeat {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	h := revocation.Heartbeat{Position: j.cfg.Index.Position(), ConfirmedAgoMS: -1, Replica: j.cfg.Replica, Pending: j.pending.len()}
-	if j.confirmed.Load() != 0 {
+	if j.confirmed.Load() != nil {
 		ago := j.Staleness(j.cfg.Now())
 		h.ConfirmedAgoMS = ago.Milliseconds()
 	}

@@ -92,7 +92,7 @@ func (j *Journal) follow(ctx context.Context) error {
 		}
 		if again == nothing {
 			j.lost = token.Rev{}
-			j.confirmed.Store(began.UnixNano())
+			j.confirmed.Store(&began)
 			return nil
 		}
 	}

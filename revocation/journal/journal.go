@@ -62,8 +62,8 @@ type Journal struct {
 	scan *scan         // guarded by gate: set while the log is read again from its start
 	lost token.Rev     // guarded by gate: the position that was no longer in the log
 
-	confirmed atomic.Int64 // UnixNano of the last confirmation; 0 is never
-	away      atomic.Bool  // the last attempt to follow the log failed
+	confirmed atomic.Pointer[time.Time] // when the index was last confirmed; nil is never
+	away      atomic.Bool               // the last attempt to follow the log failed
 	kick      chan struct{}
 
 	queueMu sync.Mutex
@@ -334,13 +334,14 @@ func (j *Journal) Ready() bool { return j.Staleness(j.cfg.Now()) <= j.cfg.MaxSta
 
 // Staleness is how long ago the index was last confirmed against the log's tail:
 // everything in the log was applied, and everything known here was in the log. It is
-// the greatest duration before the first time.
+// the greatest duration before the first time. Of the monotonic and the wall clock the one counts
+// that says more: neither a clock that is set back nor a machine that slept makes old news fresh.
 func (j *Journal) Staleness(now time.Time) time.Duration {
 	at := j.confirmed.Load()
-	if at == 0 {
+	if at == nil {
 		return 1<<63 - 1
 	}
-	return max(now.Sub(time.Unix(0, at)), 0)
+	return max(now.Sub(*at), now.Round(0).Sub(at.Round(0)), 0)
 }
 
 // Pending is the number of rules and lifts that are not in the log yet.

@@ -20,7 +20,7 @@ func (j *Journal) rewind(ctx context.Context, at token.Rev) {
 	}
 	// Not ready until all is whole: no one position could say what a minter had
 	// applied of two logs.
-	j.confirmed.Store(0)
+	j.confirmed.Store(nil)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.cur = cursor{}
