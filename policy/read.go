@@ -26,10 +26,11 @@ type reader struct {
 	total  int // bytes read
 }
 
-// readAll reads every YAML file of fsys. Names that begin with a dot are left out (a mounted
-// ConfigMap has such); a symbolic link to a file is read.
-func (r *reader) readAll(fsys fs.FS) {
-	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+// Walk visits the files that Load reads, by name and in its order: the YAML files of fsys. Names
+// that begin with a dot are left out (a mounted ConfigMap has such); a symbolic link to a file is
+// visited.
+func Walk(fsys fs.FS, visit func(name string) error) error {
+	return fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
 		switch base := path.Base(name); {
 		case err != nil:
 			return err
@@ -41,6 +42,13 @@ func (r *reader) readAll(fsys fs.FS) {
 		case entry.IsDir() || path.Ext(base) != ".yaml" && path.Ext(base) != ".yml":
 			return nil
 		}
+		return visit(name)
+	})
+}
+
+// readAll reads every file that Walk finds.
+func (r *reader) readAll(fsys fs.FS) {
+	err := Walk(fsys, func(name string) error {
 		r.file = name
 		data, err := fs.ReadFile(fsys, name)
 		if err != nil {

@@ -129,7 +129,7 @@ func (a *App) trim(ctx context.Context) error {
 		case <-tick.C:
 			now := a.now().Add(-2 * a.cfg.Tokens.Skew)
 			a.index.Sweep(now)
-			if _, err := log.Trim(ctx, now, a.cfg.Tokens.MaxTTL+2*a.cfg.Tokens.Skew); err != nil && ctx.Err() == nil {
+			if _, err := log.Trim(ctx, now, a.tokenLife()); err != nil && ctx.Err() == nil {
 				a.logger.WarnContext(ctx, "revocation log not trimmed", "error", err)
 			}
 		}

@@ -1,6 +1,9 @@
 package app
 
 import (
+	"crypto/sha256"
+	"io/fs"
+
 	"github.com/writbroker/writ/audit"
 	"github.com/writbroker/writ/revocation/journal"
 )
@@ -13,3 +16,6 @@ func (o Options) On(j journal.FS, a audit.FS) Options {
 
 // ReplicaID is replicaID.
 func ReplicaID(dir string) (string, error) { return replicaID(dir) }
+
+// Digest is digest.
+func Digest(fsys fs.FS) ([sha256.Size]byte, error) { return digest(fsys) }

@@ -181,9 +181,12 @@ func (a *App) sharedTTL(ctx context.Context) (time.Duration, error) {
 	}
 }
 
+// tokenLife is how long a token that was ever minted here can live, by any clock that has a say.
+func (a *App) tokenLife() time.Duration { return a.greatest + 2*a.cfg.Tokens.Skew }
+
 func (a *App) openRevocation(ctx context.Context, opt Options) error {
 	var err error
-	life := a.greatest + 2*a.cfg.Tokens.Skew
+	life := a.tokenLife()
 	a.index = revocation.NewIndex(revocation.Options{Retain: 2 * life, ForeignSkew: a.cfg.Tokens.Skew})
 	a.acks = revocation.NewAcks(a.now, a.index.Covers)
 	a.journal, err = journal.Open(ctx, journal.Config{

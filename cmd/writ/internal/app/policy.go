@@ -70,8 +70,11 @@ func (w *watcher) check(ctx context.Context) {
 	if sum == w.seen {
 		return
 	}
-	w.seen = sum
 	b, err := loadBundle(w.dir, w.opt)
+	if after, fault := digest(os.DirFS(w.dir)); fault != nil || after != sum {
+		return // somebody is writing: half a change may leave a deny out, so look again
+	}
+	w.seen = sum
 	if err != nil {
 		w.fail(ctx, err)
 		if err := w.record(ctx, audit.Failure, w.holder.Current().Version()); err != nil {
@@ -143,10 +146,7 @@ func policyFaults(err error) []wire.PolicyFault {
 // digest is over the names and contents of all files of a bundle.
 func digest(fsys fs.FS) (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
-	err = fs.WalkDir(fsys, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
+	err = policy.Walk(fsys, func(path string) error {
 		data, err := fs.ReadFile(fsys, path)
 		if err != nil {
 			return err
