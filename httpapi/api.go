@@ -20,6 +20,7 @@ import (
 // Feed is the source of the revocation feed: revocation/journal.
 type Feed interface {
 	Subscribe(after token.Rev) *journal.Subscription
+	Since(after token.Rev) (events []revocation.Event, reached token.Rev, ok bool)
 	Heartbeat() revocation.Heartbeat
 	RecordBreakGlass(b journal.BreakGlass) error
 }
@@ -71,7 +72,8 @@ type Config struct {
 type API struct {
 	cfg      Config
 	metadata []byte
-	snapshot snapshotCache
+	events   snapshotCache // what the feed sends, and the JWS form
+	bulk     snapshotCache
 }
 
 // New returns the API of a broker.
@@ -92,6 +94,7 @@ func New(cfg Config) (*API, error) {
 		return nil, err
 	}
 	a.metadata = doc
+	a.events.encode, a.bulk.encode = a.encodeEvents, a.encodeBulk
 	return a, nil
 }
 
@@ -106,6 +109,7 @@ func (a *API) Public() http.Handler {
 	mux.HandleFunc("GET "+wire.PathJWKS, a.jwks)
 	mux.HandleFunc("GET "+wire.PathFeed, a.feed)
 	mux.HandleFunc("POST "+wire.PathAck, a.ack)
+	mux.HandleFunc("GET "+wire.PathSnapshot, a.serveSnapshot)
 	a.health(mux)
 	return a.guard(mux)
 }

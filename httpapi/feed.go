@@ -2,16 +2,14 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/writbroker/writ/broker"
 	"github.com/writbroker/writ/httpapi/wire"
-	"github.com/writbroker/writ/mint"
 	"github.com/writbroker/writ/revocation"
 	"github.com/writbroker/writ/revocation/journal"
 	"github.com/writbroker/writ/scopes"
@@ -21,11 +19,10 @@ import (
 const (
 	// feedWrite bounds one write to a reader: one that does not read is cut off, resumes,
 	// and never slows another.
-	feedWrite = 10 * time.Second
-	// snapshotRules is how many rules one snapshot event holds.
-	snapshotRules = 20_000
-	maxName       = 128
-	maxDrain      = 8192 // above the buffer of a subscription
+	feedWrite   = 10 * time.Second
+	maxName     = 128
+	maxDrain    = 8192 // above the buffer of a subscription
+	maxGathered = 64 << 10
 )
 
 func adminScope(action, resource string) scopes.Scope {
@@ -59,7 +56,11 @@ func (a *API) feedFor(w http.ResponseWriter, r *http.Request, need scopes.Scope)
 		a.writeError(w, r, fmt.Errorf("%w: verifier and name are at most %d bytes", broker.ErrRequest, maxName))
 		return
 	}
-	sub := a.cfg.Feed.Subscribe(after)
+	sub, snapshot, err := a.subscribe(r.Context(), after)
+	if err != nil {
+		a.writeError(w, r, err)
+		return
+	}
 	defer sub.Close()
 	if id != "" {
 		defer a.cfg.Acks.Join(verifierID(op, id), name, op.Agent)()
@@ -69,9 +70,34 @@ func (a *API) feedFor(w http.ResponseWriter, r *http.Request, need scopes.Scope)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	out := &feedWriter{w: w, rc: http.NewResponseController(w), opened: a.cfg.Now()}
-	if err := a.stream(r.Context(), out, sub, reader{cred, op, need}); err != nil && r.Context().Err() == nil {
+	if err := a.stream(r.Context(), out, sub, snapshot, reader{cred, op, need}); err != nil && r.Context().Err() == nil {
 		a.cfg.Logger.InfoContext(r.Context(), "feed ended", "verifier", name, "principal", op.Agent, "reason", err)
 	}
+}
+
+// subscribe starts a stream, with a snapshot for a reader whose position is not known here.
+// One that was encoded a moment ago does, if the feed can go on from its position.
+func (a *API) subscribe(ctx context.Context, after token.Rev) (*journal.Subscription, *encoded, error) {
+	sub := a.cfg.Feed.Subscribe(after)
+	if !sub.Snapshot {
+		return sub, nil, nil
+	}
+	e, err := a.events.recent(ctx, a)
+	if err == nil {
+		if resumed := a.cfg.Feed.Subscribe(e.position); !resumed.Snapshot {
+			sub.Close()
+			return resumed, e, nil
+		} else {
+			resumed.Close()
+		}
+		// What changes from here on comes through the subscription.
+		e, err = a.events.current(ctx, a)
+	}
+	if err != nil {
+		sub.Close()
+		return nil, nil, err
+	}
+	return sub, e, nil
 }
 
 // verifierID keeps verifiers of different principals apart: nobody can acknowledge for another.
@@ -134,8 +160,8 @@ var (
 	errStopping   = errors.New("shutting down")
 )
 
-func (a *API) stream(ctx context.Context, out *feedWriter, sub *journal.Subscription, who reader) error {
-	if err := a.catchUp(ctx, out, sub); err != nil {
+func (a *API) stream(ctx context.Context, out *feedWriter, sub *journal.Subscription, snapshot *encoded, who reader) error {
+	if err := a.catchUp(out, sub, snapshot); err != nil {
 		return err
 	}
 	if err := a.beat(out, sub); err != nil {
@@ -146,7 +172,7 @@ func (a *API) stream(ctx context.Context, out *feedWriter, sub *journal.Subscrip
 	for {
 		select {
 		case frame, ok := <-sub.C:
-			if err := a.forward(out, frame, ok); err != nil {
+			if err := a.forward(out, sub, frame, ok); err != nil {
 				return err
 			}
 		case <-tick.C:
@@ -164,11 +190,28 @@ func (a *API) stream(ctx context.Context, out *feedWriter, sub *journal.Subscrip
 	}
 }
 
-func (a *API) forward(out *feedWriter, frame journal.Frame, ok bool) error {
+// forward sends an event, and with it those that wait already: a burst costs few writes.
+func (a *API) forward(out *feedWriter, sub *journal.Subscription, frame *journal.Frame, ok bool) error {
 	if !ok {
 		return errSlowReader
 	}
-	return out.write(frame.SSE, a.cfg.Now())
+	buf := frame.SSE
+	for shared := true; len(buf) < maxGathered; {
+		select {
+		case more, ok := <-sub.C:
+			if !ok {
+				return errSlowReader
+			}
+			if shared { // the frame is every reader's: the first addition copies it
+				buf, shared = slices.Clone(buf), false
+			}
+			buf = append(buf, more.SSE...)
+			continue
+		default:
+		}
+		break
+	}
+	return out.write(buf, a.cfg.Now())
 }
 
 // drain sends what waits.
@@ -176,7 +219,7 @@ func (a *API) drain(out *feedWriter, sub *journal.Subscription) error {
 	for range maxDrain {
 		select {
 		case frame, ok := <-sub.C:
-			if err := a.forward(out, frame, ok); err != nil {
+			if err := a.forward(out, sub, frame, ok); err != nil {
 				return err
 			}
 		default:
@@ -199,6 +242,8 @@ func (a *API) stillAllowed(ctx context.Context, who reader) error {
 
 // beat sends a heartbeat, and before it whatever lies before its position.
 func (a *API) beat(out *feedWriter, sub *journal.Subscription) error {
+	a.events.release(a.cfg.Now())
+	a.bulk.release(a.cfg.Now())
 	h := a.cfg.Feed.Heartbeat()
 	h.StreamAgeMS = a.cfg.Now().Sub(out.opened).Milliseconds() // of the moment that it speaks of
 	if err := a.drain(out, sub); err != nil {
@@ -211,16 +256,12 @@ func (a *API) beat(out *feedWriter, sub *journal.Subscription) error {
 	return out.write(buf, a.cfg.Now())
 }
 
-// catchUp gives the reader what it missed: the events since its position, or, where that is
-// not known here, everything.
-func (a *API) catchUp(ctx context.Context, out *feedWriter, sub *journal.Subscription) error {
-	if sub.Snapshot {
-		frames, err := a.snapshot.frames(ctx, a)
-		if err != nil {
-			return err
-		}
-		for _, f := range frames {
-			if err := out.write(f, a.cfg.Now()); err != nil {
+// catchUp gives the reader what it missed: the events since its position, and before them,
+// where that is not known here, everything.
+func (a *API) catchUp(out *feedWriter, sub *journal.Subscription, snapshot *encoded) error {
+	if snapshot != nil {
+		for _, part := range snapshot.chunks {
+			if err := out.write(part, a.cfg.Now()); err != nil {
 				return err
 			}
 		}
@@ -231,50 +272,6 @@ func (a *API) catchUp(ctx context.Context, out *feedWriter, sub *journal.Subscri
 		}
 	}
 	return nil
-}
-
-// snapshotCache keeps the last encoded and signed snapshot, so that many readers that come
-// at once are served from one. It is valid for one position of the log, and only while
-// nothing is local: a rule that has no position yet would not show in it. A change that comes
-// while it is sent reaches the reader as an event, since it subscribed before.
-type snapshotCache struct {
-	mu       sync.Mutex
-	position token.Rev
-	encoded  [][]byte
-}
-
-func (c *snapshotCache) frames(ctx context.Context, a *API) ([][]byte, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	position, pending := a.cfg.Index.Position(), a.cfg.Feed.Heartbeat().Pending
-	if c.encoded != nil && c.position == position && pending == 0 {
-		return c.encoded, nil
-	}
-	c.encoded = nil
-	var out [][]byte
-	id, taken := mint.NewID(a.cfg.Now()), a.cfg.Now()
-	for part := range a.cfg.Index.Snapshots(snapshotRules) {
-		part.ID, part.TakenAt = id, taken
-		payload, err := json.Marshal(part)
-		if err != nil {
-			return nil, fmt.Errorf("encoding snapshot: %w", err)
-		}
-		signed, err := token.Sign(ctx, revocation.TypeSnapshot, payload, a.cfg.Records)
-		if err != nil {
-			return nil, fmt.Errorf("signing snapshot: %w", err)
-		}
-		frame, err := revocation.AppendSSE(nil, revocation.Event{
-			Type: revocation.EventSnapshot, Position: part.Position, Snapshot: signed,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("framing snapshot: %w", err)
-		}
-		out = append(out, frame)
-	}
-	if pending == 0 {
-		c.position, c.encoded = position, out
-	}
-	return out, nil
 }
 
 // ack takes a verifier's word of how far it has got.

@@ -40,6 +40,7 @@ type Index struct {
 	position atomic.Pointer[token.Rev]
 	lines    atomic.Pointer[lines]
 	core     atomic.Pointer[core]
+	changes  atomic.Uint64
 
 	mu     sync.Mutex    // held by writers
 	lifted map[uuid]Lift // guarded by mu: by rule
@@ -84,6 +85,10 @@ func NewIndex(o Options) *Index {
 // then lies behind the stamp.
 func (x *Index) Position() token.Rev { return *x.position.Load() }
 
+// Changes counts what may have changed the rules: the same number twice means the same
+// rules. It is raised after the change.
+func (x *Index) Changes() uint64 { return x.changes.Load() }
+
 // Covers reports whether whoever had applied the log up to a had applied what lies
 // at b. The zero position is covered by all.
 func (x *Index) Covers(a, b token.Rev) bool {
@@ -104,6 +109,7 @@ func (x *Index) Covers(a, b token.Rev) bool {
 func (x *Index) Apply(events ...Event) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	defer x.changes.Add(1)
 	var errs []error
 	position := token.Rev{}
 	for i := range events {
@@ -365,6 +371,9 @@ func (x *Index) Sweep(now time.Time) (dropped int) {
 		}
 	}
 	x.lines.Store(x.lines.Load().expire(now, x.retain, x.Position().Lineage))
+	if dropped > 0 {
+		x.changes.Add(1)
+	}
 	if k.deaths > k.live()/4+chunkSize {
 		x.core.Store(k.compacted())
 	}

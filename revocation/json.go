@@ -115,26 +115,17 @@ type jsonSnapshot struct {
 	Last     bool      `json:"last,omitempty"`
 	TakenAt  time.Time `json:"taken_at,omitzero"`
 	Position token.Rev `json:"position,omitzero"`
+	Since    token.Rev `json:"since,omitzero"`
 	Records  []byte    `json:"records,omitempty"` // see AppendRecords; base64
 }
 
 // MarshalJSON implements json.Marshaler.
 func (s Snapshot) MarshalJSON() ([]byte, error) {
-	events := make([]Event, 0, len(s.Lineages)+len(s.Lifts)+len(s.Rules))
-	for i := range s.Lineages {
-		events = append(events, Event{Type: EventLineage, Lineage: &s.Lineages[i]})
-	}
-	for i := range s.Lifts {
-		events = append(events, Event{Type: EventLift, Lift: &s.Lifts[i]})
-	}
-	for i := range s.Rules {
-		events = append(events, Event{Type: EventRule, Rule: &s.Rules[i]})
-	}
-	records, err := AppendRecords(nil, events...)
+	records, err := s.records()
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(jsonSnapshot{ID: s.ID, Part: s.Part, Last: s.Last, TakenAt: s.TakenAt, Position: s.Position, Records: records})
+	return json.Marshal(jsonSnapshot{ID: s.ID, Part: s.Part, Last: s.Last, TakenAt: s.TakenAt, Position: s.Position, Since: s.Since, Records: records})
 }
 
 // UnmarshalJSON implements json.Unmarshaler; what is not valid is an error.
@@ -143,24 +134,9 @@ func (s *Snapshot) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &j); err != nil {
 		return err
 	}
-	events, err := DecodeRecords(j.Records)
-	if err != nil {
-		return err
-	}
 	if !j.Last && !j.Position.IsZero() {
 		return fmt.Errorf("%w: a position in a snapshot's part that is not the last", ErrRecord)
 	}
-	*s = Snapshot{ID: j.ID, Part: j.Part, Last: j.Last, TakenAt: j.TakenAt, Position: j.Position}
-	for i := range events {
-		switch e := &events[i]; e.Type {
-		case EventRule:
-			s.Rules = append(s.Rules, *e.Rule)
-		case EventLift:
-			s.Lifts = append(s.Lifts, *e.Lift)
-		case EventLineage:
-			s.Lineages = append(s.Lineages, *e.Lineage)
-		case EventSnapshot, EventKeys, EventHeartbeat: // DecodeRecords returns none
-		}
-	}
-	return nil
+	*s = Snapshot{ID: j.ID, Part: j.Part, Last: j.Last, TakenAt: j.TakenAt, Position: j.Position, Since: j.Since}
+	return s.setRecords(j.Records)
 }

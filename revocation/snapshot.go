@@ -2,6 +2,7 @@ package revocation
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"time"
@@ -18,6 +19,7 @@ type Snapshot struct {
 	Last     bool      // whether it is the last
 	TakenAt  time.Time // informative
 	Position token.Rev // zero but in the last part
+	Since    token.Rev // not zero: only what changed after it
 	Lineages []Lineage
 	Rules    []Rule
 	Lifts    []Lift
@@ -66,6 +68,10 @@ func (x *Index) Snapshot() Snapshot {
 func (x *Index) Merge(s Snapshot) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if !s.Since.IsZero() && !x.Covers(x.Position(), s.Since) {
+		return fmt.Errorf("%w: a snapshot since %s is of no use at %s", ErrRecord, s.Since, x.Position())
+	}
+	defer x.changes.Add(1)
 	var errs []error
 	for i := range s.Lineages {
 		errs = append(errs, x.applyLineage(&s.Lineages[i]))

@@ -55,6 +55,7 @@ const (
 const (
 	ParamVerifier     = "verifier"
 	ParamVerifierName = "name"
+	ParamSince        = "since" // of PathSnapshot: a position; the answer may leave out what lies before
 
 	HeaderLastEventID = "Last-Event-ID"
 )
@@ -64,7 +65,9 @@ const (
 	TypeJSON        = "application/json"
 	TypeForm        = "application/x-www-form-urlencoded"
 	TypeEventStream = "text/event-stream"
-	TypeSnapshot    = "application/writ-snapshot+jwt" // a JWS, compact form
+	// Forms of a snapshot: JWS in compact form, one a line; or package revocation's Bulk.
+	TypeSnapshot     = "application/writ-snapshot+jwt"
+	TypeBulkSnapshot = "application/vnd.writ.snapshot"
 )
 
 // Error codes of RFC 6749 section 5.2, RFC 6750 section 3.1, RFC 8693 section

@@ -15,13 +15,13 @@ type Subscription struct {
 	// (Index.Snapshots), before Backlog: its position is not known here.
 	Snapshot bool
 	// Backlog is what it missed, to be sent before what C brings.
-	Backlog []Frame
+	Backlog []*Frame
 	// C brings events; it is closed when the subscriber was too slow, or Close was
 	// called, or the journal's.
-	C <-chan Frame
+	C <-chan *Frame
 
 	journal *Journal
-	c       chan Frame
+	c       chan *Frame
 	once    sync.Once
 }
 
@@ -42,6 +42,10 @@ type feed struct {
 // maxPendingBacklog is how many local rules a resuming reader is given one by one;
 // with more it gets a snapshot.
 const maxPendingBacklog = 1024
+
+// maxWaiting is how many events wait for one subscriber: 8 KB, whether they do or not.
+// What a slower one lacks, it reads again from where it was.
+const maxWaiting = 1024
 
 func (f *feed) init(limit int) {
 	f.limit, f.subs = limit, map[*Subscription]struct{}{}
@@ -94,9 +98,9 @@ func (f *feed) closeAll() {
 	}
 }
 
-func newFrame(e revocation.Event) (Frame, error) {
+func newFrame(e revocation.Event) (*Frame, error) {
 	sse, err := revocation.AppendSSE(nil, e)
-	return Frame{Event: e, SSE: sse}, err
+	return &Frame{Event: e, SSE: sse}, err
 }
 
 // forFeed is the event without what resource servers need not know.
@@ -127,7 +131,7 @@ func (f *feed) after(at token.Rev) ([]revocation.Event, bool) {
 // position; zero is nothing. What happens from now on comes through C, so a snapshot
 // that is taken after Subscribe has no gap. Close it when done.
 func (j *Journal) Subscribe(after token.Rev) *Subscription {
-	c := make(chan Frame, j.cfg.Buffer)
+	c := make(chan *Frame, min(j.cfg.Buffer, maxWaiting))
 	s := &Subscription{C: c, c: c, journal: j}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -142,7 +146,23 @@ func (j *Journal) Subscribe(after token.Rev) *Subscription {
 
 // resume gives what a reader at a position lacks: what is local here, and every event
 // since. It must have applied all that the log holds up to there, whoever told it.
-func (j *Journal) resume(after token.Rev) ([]Frame, bool) {
+func (j *Journal) resume(after token.Rev) ([]*Frame, bool) {
+	events, ok := j.lacks(after)
+	if !ok {
+		return nil, false
+	}
+	out := make([]*Frame, 0, len(events))
+	for i := range events {
+		frame, err := newFrame(forFeed(&events[i]))
+		if err != nil {
+			return nil, false
+		}
+		out = append(out, frame)
+	}
+	return out, true
+}
+
+func (j *Journal) lacks(after token.Rev) ([]revocation.Event, bool) {
 	if after.IsZero() || j.feed.gap || j.pending.len() > maxPendingBacklog {
 		return nil, false
 	}
@@ -159,16 +179,23 @@ func (j *Journal) resume(after token.Rev) ([]Frame, bool) {
 	if !j.cfg.Index.Covers(reached, j.cfg.Index.Position()) {
 		return nil, false // the index has been further, in a log that is lost
 	}
-	local := j.pending.events(j.cfg.Index, all, false)
-	out := make([]Frame, 0, len(local)+len(events))
-	for _, e := range slices.Concat(local, events) {
-		frame, err := newFrame(forFeed(&e))
-		if err != nil {
-			return nil, false
+	return slices.Concat(j.pending.events(j.cfg.Index, all, false), events), true
+}
+
+// Since gives what a reader at a position lacks, and the position that it then has reached;
+// false where that is not known here any more.
+func (j *Journal) Since(after token.Rev) (events []revocation.Event, reached token.Rev, ok bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	events, ok = j.lacks(after)
+	reached = after
+	for i := range events {
+		events[i] = forFeed(&events[i])
+		if at := events[i].Position; !at.IsZero() {
+			reached = at
 		}
-		out = append(out, frame)
 	}
-	return out, true
+	return events, reached, ok
 }
 
 // Close ends the subscription. It may be called again.

@@ -249,7 +249,7 @@ func (s *sim) attach(v *reader, r *replica) {
 }
 
 // apply takes a frame as it comes over the wire.
-func (s *sim) apply(v *reader, f jrnl.Frame) {
+func (s *sim) apply(v *reader, f *jrnl.Frame) {
 	d := revocation.NewDecoder(bytes.NewReader(f.SSE), 0)
 	e, err := d.Next()
 	must(s.t, err)
