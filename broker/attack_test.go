@@ -1,6 +1,8 @@
 package broker_test
 
 import (
+	"crypto/x509"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -333,6 +335,30 @@ func TestBoundTokens(t *testing.T) {
 		w.refused(broker.ErrClient, "", clientCredentials(""), func(r *broker.ExchangeRequest) { r.Caller.Certificates = forgedChain })
 		w.refused(broker.ErrClient, bound, func(r *broker.ExchangeRequest) { r.Caller.Certificates = forgedChain })
 	})
+}
+
+// A proof from outside that is bound to a certificate (RFC 8705) is no bearer token here either,
+// in whichever parameter it comes, and what it buys is bound as well.
+func TestBoundForeignTokens(t *testing.T) {
+	w := newWorld(t, brokertest.Options{})
+	chain, other := w.SVID(t, "agent"), w.SVID(t, "agent")
+	show := func(chain []*x509.Certificate) change {
+		return func(r *broker.ExchangeRequest) { r.Caller.Certificates = chain }
+	}
+	cnf := claims{"cnf": claims{"x5t#S256": thumbprint(chain)}}
+	person, workload := w.Corp.Token(t, "alice", cnf), w.Cluster.Token(t, "analyst", cnf)
+	if _, c := w.minted(person, show(chain)); c.Confirmation == nil || c.Confirmation.X5tS256 != thumbprint(chain) {
+		t.Errorf("what a bound token buys is not bound: %+v", c.Confirmation)
+	}
+	w.refused(broker.ErrSubjectToken, person, show(other))
+	w.refused(broker.ErrSubjectToken, person, actor(w.workload("analyst")))
+	w.refused(broker.ErrActorToken, w.person("alice"), actor(workload))
+	w.refused(broker.ErrClient, w.person("alice"), func(r *broker.ExchangeRequest) { r.ClientAssertion = workload })
+	w.refused(broker.ErrClient, "", clientCredentials(workload))
+	if _, err := w.Broker.Authorize(t.Context(), broker.Credentials{ClientAssertion: workload}, scopeOf(t, "writ:feed:read"), broker.NeedFresh); !errors.Is(err, broker.ErrClient) {
+		t.Errorf("an administrative call: %v", err)
+	}
+	w.refused(broker.ErrSubjectToken, w.Cluster.Token(t, "analyst", claims{"cnf": claims{"jkt": "abc"}}))
 }
 
 // A key that was dropped signs for nobody any more.

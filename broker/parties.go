@@ -23,7 +23,8 @@ type parties struct {
 	// What is minted descends from each of them and exceeds none: a token that a resource server
 	// has seen is worth no more here than there, in whichever parameter it comes.
 	own []*ownProof
-	// thumbprint is that of the client's verified certificate, or empty.
+	// thumbprint is that of the client's certificate, where it was verified or a proof is bound to
+	// it, or empty.
 	thumbprint string
 }
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,13 +22,13 @@ func (b *Broker) authenticate(ctx context.Context, req *ExchangeRequest, v view)
 		if client == nil {
 			return nil, fmt.Errorf("%w: send client_assertion, or a client certificate", ErrClient)
 		}
-		p := &parties{subject: *client, thumbprint: client.Thumbprint}
+		p := &parties{subject: *client, thumbprint: cmp.Or(client.Thumbprint, client.Confirmation)}
 		return p, b.bind(p, nil, client.Actor, client.MayAct)
 	}
 	if client != nil && (client.Actor != nil || client.MayAct != nil) {
 		return nil, fmt.Errorf("%w: it carries act or may_act", ErrClient)
 	}
-	p, act, mayAct, err := b.subjectToken(ctx, req.SubjectToken, req.SubjectTokenType, v)
+	p, act, mayAct, err := b.subjectToken(ctx, req, v)
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +41,11 @@ func (b *Broker) authenticate(ctx context.Context, req *ExchangeRequest, v view)
 	actor, err := b.actor(ctx, req, client, p, v)
 	if err != nil {
 		return nil, err
+	}
+	// What a bound proof buys is bound likewise: the exchange must not shed it.
+	p.thumbprint = cmp.Or(p.thumbprint, p.subject.Confirmation)
+	if actor != nil {
+		p.thumbprint = cmp.Or(p.thumbprint, actor.Confirmation)
 	}
 	return p, b.bind(p, actor, act, mayAct)
 }
@@ -59,7 +65,7 @@ func (b *Broker) client(ctx context.Context, req *ExchangeRequest, v view) (*ide
 		byCert = p
 	}
 	if req.ClientAssertion != "" {
-		p, err := b.foreign(ctx, req.ClientAssertion, ErrClient, v)
+		p, err := b.foreign(ctx, req.ClientAssertion, ErrClient, req, v)
 		if err != nil {
 			return nil, err
 		}
@@ -89,9 +95,10 @@ func (b *Broker) takesCertificates() bool {
 
 // subjectToken verifies the subject token: a broker token of ours, or a token of a configured
 // identity source. It also returns the act and may_act that the token carries.
-func (b *Broker) subjectToken(ctx context.Context, raw, typ string, v view) (*parties, *token.Actor, *token.Actor, error) {
+func (b *Broker) subjectToken(ctx context.Context, req *ExchangeRequest, v view) (*parties, *token.Actor, *token.Actor, error) {
+	raw := req.SubjectToken
 	if b.isOurs(raw, v) {
-		if typ == TokenTypeIDToken {
+		if req.SubjectTokenType == TokenTypeIDToken {
 			return nil, nil, nil, fmt.Errorf("%w: it is an access token, not an id_token", ErrSubjectToken)
 		}
 		parent, err := b.ownToken(raw, v, ErrSubjectToken)
@@ -104,7 +111,7 @@ func (b *Broker) subjectToken(ctx context.Context, raw, typ string, v view) (*pa
 		}
 		return &parties{subject: subject, parent: parent, own: []*ownProof{parent}}, parent.Actor, parent.MayAct, nil
 	}
-	p, err := b.foreign(ctx, raw, ErrSubjectToken, v)
+	p, err := b.foreign(ctx, raw, ErrSubjectToken, req, v)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -129,7 +136,7 @@ func (b *Broker) actor(ctx context.Context, req *ExchangeRequest, client *identi
 
 func (b *Broker) actorToken(ctx context.Context, req *ExchangeRequest, p *parties, v view) (*identity.Principal, error) {
 	if !b.isOurs(req.ActorToken, v) {
-		actor, err := b.foreign(ctx, req.ActorToken, ErrActorToken, v)
+		actor, err := b.foreign(ctx, req.ActorToken, ErrActorToken, req, v)
 		if err != nil {
 			return nil, err
 		}
@@ -184,14 +191,18 @@ func confirmed(c *token.Confirmation, thumbprint string) bool {
 	return c.JKT == "" && c.X5tS256 != "" && c.X5tS256 == thumbprint
 }
 
-// foreign verifies a token of an identity source, and refuses one that a rule hits.
-func (b *Broker) foreign(ctx context.Context, raw string, sentinel error, v view) (*identity.Principal, error) {
+// foreign verifies a token of an identity source, and refuses one that a rule hits, or that is
+// bound to another certificate than the one that its sender has shown.
+func (b *Broker) foreign(ctx context.Context, raw string, sentinel error, req *ExchangeRequest, v view) (*identity.Principal, error) {
 	p, err := b.cfg.Identity.Authenticate(ctx, raw, v.now)
 	if errors.Is(err, identity.ErrUnknownIssuer) && b.saysOurs(raw) {
 		err = errUnknownKey
 	}
 	if err != nil {
 		return nil, proofError(sentinel, err)
+	}
+	if p.Confirmation != "" && p.Confirmation != req.Caller.thumbprint() {
+		return nil, fmt.Errorf("%w: it is bound to a key that was not presented", sentinel)
 	}
 	return p, b.refusesForeign(p, sentinel)
 }

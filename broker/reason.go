@@ -52,6 +52,7 @@ var reasons = []struct {
 	{identity.ErrExpired, "it has expired"},
 	{identity.ErrNotYetValid, "it is not valid yet"},
 	{identity.ErrTooOld, "it was issued too long ago"},
+	{identity.ErrConfirmation, "it is bound to a key in a way that is not supported here"},
 	{identity.ErrMissingClaim, "a required claim is missing"},
 	{identity.ErrMalformed, "it is malformed"},
 }

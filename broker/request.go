@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"net/netip"
 	"slices"
 	"time"
@@ -23,6 +25,16 @@ type Caller struct {
 	Certificates []*x509.Certificate
 	// IP is the caller's address, or that given by a configured proxy.
 	IP netip.Addr
+}
+
+// thumbprint is the x5t#S256 of the certificate whose key the client has shown to hold, whoever
+// issued it (RFC 8705 section 3); empty without one.
+func (c *Caller) thumbprint() string {
+	if len(c.Certificates) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256(c.Certificates[0].Raw)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // ExchangeRequest is one request for a credential: a token exchange (RFC 8693), or a

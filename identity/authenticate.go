@@ -152,6 +152,9 @@ func (s *source) principal(claims map[string]any, now time.Time) (*Principal, er
 	if err := s.describe(p, claims); err != nil {
 		return nil, err
 	}
+	if p.Confirmation, err = confirmation(claims); err != nil {
+		return nil, err
+	}
 	if p.Actor, err = s.actor(claims); err != nil {
 		return nil, err
 	}
@@ -206,6 +209,24 @@ func (s *source) checkAudience(claims map[string]any) error {
 	default:
 		return fmt.Errorf("%w: aud is neither text nor a list", ErrMalformed)
 	}
+}
+
+// confirmation reads cnf (RFC 7800 §3.1). A token that is bound to a key is no bearer token: one whose binding is
+// not that of a certificate could be checked by nobody here, so it is refused.
+func confirmation(claims map[string]any) (string, error) {
+	member, present := claims["cnf"]
+	if !present {
+		return "", nil
+	}
+	cnf, ok := member.(map[string]any)
+	if !ok {
+		return "", fmt.Errorf("%w: cnf is not an object", ErrMalformed)
+	}
+	thumbprint, ok := cnf["x5t#S256"].(string)
+	if !ok || thumbprint == "" || len(cnf) != 1 {
+		return "", ErrConfirmation
+	}
+	return thumbprint, nil
 }
 
 // checkTimes holds exp, nbf and iat against the clock. exp and iat are required: without them a token

@@ -71,6 +71,11 @@ func TestAuthenticateRefusesClaims(t *testing.T) {
 		{"sub with a line break", object{"sub": "a\nb"}, identity.ErrMalformed},
 		{"sub with an invisible character", object{"sub": "a\u200bb"}, identity.ErrMalformed},
 		{"sub that policy would take for a pattern", object{"sub": "*"}, identity.ErrMalformed},
+		{"bound to a DPoP key", object{"cnf": object{"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}, identity.ErrConfirmation},
+		{"bound to a certificate and to more", object{"cnf": object{"x5t#S256": "abc", "jkt": "def"}}, identity.ErrConfirmation},
+		{"bound to an empty thumbprint", object{"cnf": object{"x5t#S256": ""}}, identity.ErrConfirmation},
+		{"bound to text", object{"cnf": "abc"}, identity.ErrMalformed},
+
 		{"sub too long", object{"sub": strings.Repeat("a", 1020)}, identity.ErrMalformed},
 	}
 	key := newKey(t, "ES256")
@@ -170,7 +175,7 @@ func onlySentinel(t *testing.T, err error) {
 	for _, sentinel := range []error{
 		identity.ErrMalformed, identity.ErrUnknownIssuer, identity.ErrAlgorithm, identity.ErrType,
 		identity.ErrKeyNotFound, identity.ErrKeysUnavailable, identity.ErrSignature, identity.ErrAudience, identity.ErrExpired,
-		identity.ErrNotYetValid, identity.ErrTooOld, identity.ErrMissingClaim, identity.ErrRequirement,
+		identity.ErrNotYetValid, identity.ErrTooOld, identity.ErrMissingClaim, identity.ErrConfirmation, identity.ErrRequirement,
 	} {
 		if errors.Is(err, sentinel) {
 			matched++

@@ -33,6 +33,8 @@ var (
 	ErrTooOld = errors.New("too old")
 	// ErrMissingClaim: a claim that a check or a mapping needs is not there.
 	ErrMissingClaim = errors.New("missing claim")
+	// ErrConfirmation: bound to a key (cnf) in a way that nobody here can check.
+	ErrConfirmation = errors.New("confirmation not supported")
 	// ErrRequirement: a rule of the source does not hold. The error is a *RequirementError.
 	ErrRequirement = errors.New("requirement not met")
 )

@@ -53,6 +53,9 @@ type Principal struct {
 	// the subject. If the claim names somebody whom this source cannot name, the Subject is empty, which
 	// is nobody's id: then nobody may act.
 	MayAct *token.Actor
+	// Confirmation is the token's cnf.x5t#S256 (RFC 8705 §3.1), or empty: whoever presents the token must
+	// have shown the certificate of this thumbprint. The caller checks it; this package sees no connection.
+	Confirmation string
 	// Thumbprint is the base64url SHA-256 of an X.509-SVID's leaf (x5t#S256), or empty.
 	Thumbprint string
 }
