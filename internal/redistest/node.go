@@ -30,7 +30,8 @@ import (
 )
 
 const (
-	// Install is the command that installs what this package runs, on Debian.
+	// Install is the command that installs what this package runs, on Debian;
+	// install.sh does it where it may.
 	Install = "RUNLEVEL=1 apt-get install -y --no-install-recommends redis-server redis-sentinel redis-tools"
 
 	patience = 30 * time.Second
@@ -332,9 +333,9 @@ func (n *Node) Info(sections ...string) (map[string]string, error) {
 
 // Until waits for something to come true, and fails the test if it does not in 30
 // seconds.
-func Until(t testing.TB, what string, true_ func() bool) {
+func Until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !true_(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain: %s", what)
 		}

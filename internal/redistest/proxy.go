@@ -17,6 +17,7 @@ type Proxy struct {
 
 	listener net.Listener
 	work     sync.WaitGroup
+	over     chan struct{} // closed when the test ends
 
 	mu      sync.Mutex
 	target  string         // guarded by mu
@@ -35,7 +36,12 @@ type fault struct {
 	// persist, it passes and its answer does not. Then the connection is cut.
 	match   []byte
 	persist bool
+	// held makes that request wait instead.
+	held *held
 }
+
+// held is a request that waits.
+type held struct{ reached, release chan struct{} }
 
 type link struct {
 	client, server net.Conn
@@ -52,10 +58,11 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	}
 	p := &Proxy{
 		Addr: listener.Addr().String(), target: target, listener: listener,
-		links: map[*link]bool{}, changed: make(chan struct{}),
+		links: map[*link]bool{}, changed: make(chan struct{}), over: make(chan struct{}),
 	}
 	p.work.Go(p.accept)
 	t.Cleanup(func() {
+		close(p.over)
 		p.set(fault{refuse: true})
 		_ = listener.Close()
 		p.Cut()
@@ -113,6 +120,14 @@ func (p *Proxy) Slow(bytesPerSecond int) { p.set(fault{rate: bytesPerSecond}) }
 // comes back.
 func (p *Proxy) FailNext(text string, persisted bool) {
 	p.set(fault{match: []byte(text), persist: persisted})
+}
+
+// Hold lets the next request that contains the text wait until release is called. The
+// channel is closed when it does.
+func (p *Proxy) Hold(text string) (reached <-chan struct{}, release func()) {
+	h := &held{reached: make(chan struct{}), release: make(chan struct{})}
+	p.set(fault{match: []byte(text), held: h})
+	return h.reached, sync.OnceFunc(func() { close(h.release) })
 }
 
 func (p *Proxy) accept() {
@@ -201,28 +216,43 @@ func (p *Proxy) hold(n int) bool {
 	}
 }
 
-// request looks for the text that fails.
+// request looks for the text that fails, or waits.
 func (p *Proxy) request(l *link, kept *[]byte, piece []byte) bool {
+	pass, h := p.judge(l, kept, piece)
+	if h != nil {
+		close(h.reached)
+		select {
+		case <-h.release:
+		case <-p.over:
+		}
+	}
+	return pass
+}
+
+func (p *Proxy) judge(l *link, kept *[]byte, piece []byte) (pass bool, h *held) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.fault
 	if f.match == nil {
 		*kept = nil
-		return true
+		return true, nil
 	}
 	*kept = append(*kept, piece...)
 	if !bytes.Contains(*kept, f.match) {
 		*kept = bytes.Clone((*kept)[max(0, len(*kept)-len(f.match)):])
-		return true
+		return true, nil
 	}
 	*kept = nil
 	p.fault.match = nil
+	if f.held != nil {
+		return true, f.held
+	}
 	if f.persist {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.doomed = true
 	}
-	return f.persist
+	return f.persist, nil
 }
 
 // answer cuts the link of a request that fails after all.

@@ -123,6 +123,16 @@ func TestProxy(t *testing.T) {
 	if n.Do(t, "GET", "lost") != nil || n.Do(t, "GET", "kept") != "1" {
 		t.Error("failed the wrong way")
 	}
+	held := dial()
+	reached, release := p.Hold("SET held")
+	held.want("PING\r\n", "+PONG\r\n")
+	held.send("SET held 1\r\n")
+	<-reached
+	if n.Do(t, "GET", "held") != nil {
+		t.Error("what is held has passed")
+	}
+	release()
+	held.want("", "+OK\r\n")
 	p.Slow(1000)
 	four := dial()
 	began = time.Now()

@@ -12,6 +12,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"github.com/writbroker/writ/internal/redistest"
 	"github.com/writbroker/writ/store"
 	"github.com/writbroker/writ/store/redis"
 )
@@ -39,7 +40,7 @@ func TestAnotherKeyReadsNothing(t *testing.T) {
 
 func TestWhatIsNoWorkOfOursIsRefused(t *testing.T) {
 	t.Parallel()
-	stream, _ := redis.Keys(logName)
+	stream, _, _ := redis.Keys(logName)
 	for name, attack := range map[string]func(*bed){
 		"another type":         func(b *bed) { b.primary(t).Do(t, "DEL", stream); b.primary(t).Do(t, "SET", stream, "x") },
 		"no such field":        func(b *bed) { b.primary(t).Do(t, "XADD", stream, "9-0", "x", "y") },
@@ -85,7 +86,7 @@ func TestNoteThatIsMovedHidesNothing(t *testing.T) {
 	all, err := l.Read(t.Context(), store.Position{}, 0)
 	must(t, err)
 	c := b.primary(t).Client()
-	stream, notes := redis.Keys(logName)
+	stream, _, notes := redis.Keys(logName)
 	members, err := c.ZRange(t.Context(), notes, 0, -1).Result()
 	must(t, err)
 	// The note of "d", said to stand for all from "a" on, which is taken away.
@@ -102,6 +103,77 @@ func TestNoteThatIsMovedHidesNothing(t *testing.T) {
 		if got, err := log.Read(t.Context(), store.Position{}, 0); !errors.Is(err, store.ErrGap) || len(got) != 1 {
 			t.Errorf("from the start came %d records, %v", len(got), err)
 		}
+	}
+}
+
+// A lineage that was never completed stays so, whatever marker it is said to have.
+func TestMarkerOfAnotherLineageCompletesNothing(t *testing.T) {
+	t.Parallel()
+	b := alone(t)
+	l, _ := opened(t, b.open(t))
+	b.proxy(t).FailNext("2001-0", false) // the id that the second part goes on from
+	_, err := l.Open(t.Context(), tail(t, l), lasting(2500))
+	wantErr(t, err, store.ErrUnavailable)
+	now := tail(t, l)
+	_, lineages, _ := redis.Keys(logName)
+	field := binary.BigEndian.AppendUint64(nil, uint64(now.Lineage))
+	must(t, b.primary(t).Client().HSet(t.Context(), lineages, field, "1 1").Err())
+	if now = tail(t, l); now.Open || now.Seq != 2000 {
+		t.Fatalf("the tail is %+v", now)
+	}
+	_, err = l.Append(t.Context(), now.Position, entries("x")...)
+	wantErr(t, err, store.ErrDiscontinuity)
+}
+
+// lasting makes so many entries that live for ever.
+func lasting(n int) []store.Entry {
+	out := make([]store.Entry, n)
+	for i := range out {
+		out[i] = store.Entry{Kind: 1, Payload: binary.BigEndian.AppendUint64(nil, uint64(i))}
+	}
+	return out
+}
+
+// One replica has planned a trim of two records when another trims a part of the log
+// that holds the first of them.
+func TestTrimThatWasPlannedBeforeAnother(t *testing.T) {
+	t.Parallel()
+	b := alone(t)
+	held := b.open(t)
+	l, _ := opened(t, held)
+	now := time.Now()
+	records := lasting(4100)
+	for i := range records[:4099] {
+		records[i].Expires = now.Add(time.Hour)
+	}
+	records[100].Expires, records[3000].Expires = now, now
+	at := tail(t, l).Position
+	_, err := l.Append(t.Context(), at, records...)
+	must(t, err)
+	reached, release := b.proxy(t).Hold("writ:write")
+	planned := make(chan error, 1)
+	go func() {
+		n, err := l.Trim(t.Context(), now.Add(time.Minute), 24*time.Hour)
+		if n != 0 {
+			err = fmt.Errorf("trimmed %d records by a plan that did not hold", n)
+		}
+		planned <- err
+	}()
+	<-reached
+	other := newBed(t, b.config, nil)
+	proxy := redistest.NewProxy(t, b.primary(t).Addr)
+	other.config.Addrs = []string{proxy.Addr}
+	other.config.SetDial(nil)
+	proxy.FailNext("4001-0", false) // its second batch ends with this
+	n, err := other.open(t).Log(logName).Trim(t.Context(), now.Add(2*time.Hour), 24*time.Hour)
+	if wantErr(t, err, store.ErrUnavailable); n != 2000 {
+		t.Fatalf("the other trimmed %d", n)
+	}
+	release()
+	must(t, <-planned)
+	at.Seq += 500
+	if got, err := b.open(t).Log(logName).Read(t.Context(), at, 1); err != nil || len(got) != 1 || got[0].Seq != 2002 {
+		t.Fatalf("after a record that was trimmed came %v, %v", got, err)
 	}
 }
 

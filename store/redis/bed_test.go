@@ -166,7 +166,7 @@ func (b *bed) backend(t *testing.T, now func() time.Time) *storetest.Backend {
 
 func editLog(t *testing.T, c *goredis.Client, log string, edit func(*storetest.RawLog)) {
 	t.Helper()
-	stream, notes := redis.Keys(log)
+	stream, _, notes := redis.Keys(log)
 	raw := storetest.RawLog{Records: map[uint64][]byte{}, Notes: map[uint64][]byte{}}
 	entries, err := c.XRange(t.Context(), stream, "-", "+").Result()
 	must(t, err)

@@ -166,21 +166,27 @@ func (c *Cells) swap(ctx context.Context, what, name string, raw []byte) (v stor
 // Watch is store.Cell's.
 func (c *Cells) Watch(ctx context.Context, name string, after uint64) (store.Versioned, error) {
 	for {
-		changed, err := c.news.arm(ctx)
-		if err != nil {
-			return store.Versioned{}, err
-		}
-		v, err := c.newer(ctx, name, after)
-		if err != nil || v.Version > after {
+		v, err := c.watchOnce(ctx, name, after)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return store.Versioned{}, ctx.Err()
+		case err != nil || v.Version > after:
 			return v, err
 		}
-		if _, err := c.news.wait(ctx, changed); err != nil {
-			if ctx.Err() != nil {
-				err = ctx.Err()
-			}
-			return store.Versioned{}, err
-		}
 	}
+}
+
+func (c *Cells) watchOnce(ctx context.Context, name string, after uint64) (store.Versioned, error) {
+	changed, err := c.news.arm(ctx)
+	if err != nil {
+		return store.Versioned{}, err
+	}
+	v, err := c.newer(ctx, name, after)
+	if err != nil || v.Version > after {
+		return v, err
+	}
+	_, err = c.news.wait(ctx, changed)
+	return store.Versioned{}, err
 }
 
 // newer reads a cell unless it still is what was read last.

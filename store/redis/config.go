@@ -38,8 +38,11 @@ type Config struct {
 	Now    func() time.Time // required: marks when lineages open and which buckets have expired
 	Logger *slog.Logger     // nil = none; for what is worth knowing at the start
 
-	Timeout  time.Duration // of one round trip, waiting for a connection included; 0 = 2 s
-	PoolSize int           // connections to a node at most; 0 = 16
+	// Timeout bounds one round trip, waiting for a connection included; 0 = 2 s. A
+	// deadline that comes sooner is kept; a call that is cancelled while it waits for
+	// an answer may take as long.
+	Timeout  time.Duration
+	PoolSize int // connections to a node at most; 0 = 16
 
 	// MinReplicas is how many replicas of Redis must have a write before it is
 	// acknowledged. Where fewer confirm it in half of Timeout, the write fails with

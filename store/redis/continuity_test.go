@@ -122,6 +122,35 @@ func TestFailoverThatLosesATail(t *testing.T) {
 	wantLog(t, b.open(t).Log(logName), "| a b | c ")
 }
 
+func TestClusterThatFailsOver(t *testing.T) {
+	t.Parallel()
+	b, c := clustered(t)
+	db := b.open(t)
+	l, at := opened(t, db)
+	add(t, l, at, "a")
+	_, err := db.Cells().Swap(t.Context(), "ring", 0, []byte("one"))
+	must(t, err)
+	before := tail(t, l)
+	master, _ := c.Owner(t, redis.SetKey)
+	master.Fence(t, redis.SetKey+":fence", 1)
+	master.Kill(t)
+	redistest.Until(t, "the replica answers in its place", func() bool {
+		_, err := l.Tail(t.Context())
+		if err != nil {
+			wantErr(t, err, store.ErrUnavailable)
+		}
+		return err == nil
+	})
+	now := wantBroken(t, l, before)
+	_, err = l.Open(t.Context(), now, nil)
+	must(t, err)
+	add(t, l, tail(t, l).Position, "b")
+	wantLog(t, l, "| a | b ")
+	if v, err := db.Cells().Get(t.Context(), "ring"); err != nil || string(v.Value) != "one" {
+		t.Errorf("cell is %q, %v", v.Value, err)
+	}
+}
+
 func TestWipedDataSet(t *testing.T) {
 	t.Parallel()
 	b := alone(t)
@@ -283,7 +312,7 @@ func TestLogThatWentBackUnderOneInstance(t *testing.T) {
 	b := alone(t)
 	l, at := opened(t, b.open(t))
 	at = add(t, l, at, "a")
-	stream, _ := redis.Keys(logName)
+	stream, _, _ := redis.Keys(logName)
 	dump := b.primary(t).Do(t, "DUMP", stream)
 	last := add(t, l, at, "b")
 	b.primary(t).Do(t, "RESTORE", stream, 0, dump, "REPLACE")
@@ -303,6 +332,28 @@ func TestLogThatWentBackUnderOneInstance(t *testing.T) {
 	wantLog(t, l, "| a b | c ")
 }
 
+// Two processes, one of which has not seen what went back, have given one sequence
+// number twice. Who has seen the first must not go on after the second.
+func TestPositionThatWasGivenTwice(t *testing.T) {
+	t.Parallel()
+	b := alone(t)
+	l, at := opened(t, b.open(t))
+	stream, _, _ := redis.Keys(logName)
+	dump := b.primary(t).Do(t, "DUMP", stream)
+	last := add(t, l, at, "first")
+	b.primary(t).Do(t, "RESTORE", stream, 0, dump, "REPLACE")
+	if twice := add(t, b.open(t).Log(logName), at, "second"); twice != last {
+		t.Fatalf("appended at %v, want %v again", twice, last)
+	}
+	_, err := l.Append(t.Context(), last, entries("x")...)
+	wantErr(t, err, store.ErrRollback)
+	_, err = l.Append(t.Context(), last, entries("x")...)
+	wantErr(t, err, store.ErrDiscontinuity)
+	_, err = l.Open(t.Context(), tail(t, l), entries("first"))
+	must(t, err)
+	wantLog(t, l, "| second first | ")
+}
+
 // Nobody who removes the last record brings its sequence number back.
 func TestTailThatIsDeleted(t *testing.T) {
 	t.Parallel()
@@ -310,7 +361,7 @@ func TestTailThatIsDeleted(t *testing.T) {
 	l, at := opened(t, b.open(t))
 	at = add(t, l, at, "a")
 	add(t, l, at, "b")
-	stream, _ := redis.Keys(logName)
+	stream, _, _ := redis.Keys(logName)
 	b.primary(t).Do(t, "XDEL", stream, "3-0")
 	fresh := b.open(t).Log(logName)
 	now := tail(t, fresh)

@@ -10,10 +10,10 @@ func (c *Config) SetDial(dial func(ctx context.Context, network, addr string) (n
 	c.dial = dial
 }
 
-// Keys of a log: its stream and its trim notes.
-func Keys(log string) (stream, notes string) {
+// Keys of a log: its stream, its lineages and its trim notes.
+func Keys(log string) (stream, lineages, notes string) {
 	l := newLog(nil, log)
-	return l.keys[1], l.keys[3]
+	return l.keys[1], l.keys[2], l.keys[3]
 }
 
 // CellKey is where a cell lies, SetKey the name of the data set.

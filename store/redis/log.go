@@ -131,7 +131,7 @@ func (l *Log) add(ctx context.Context, what string, s *step) (t store.Tail, done
 		place = strconv.FormatUint(s.base, 10) + " " + strconv.FormatUint(s.marker, 10)
 		first = max(first, parseTop(s.at.top)+1)
 	}
-	args := append(l.args(), s.instance, s.at.id(), s.at.mac(), s.at.top, first, lineage, place, s.set)
+	args := append(l.args(), s.instance, s.at.mac(), s.at.top, first, lineage, place, s.set)
 	for _, r := range s.records {
 		args = append(args, r)
 	}

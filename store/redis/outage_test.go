@@ -145,6 +145,7 @@ func TestWaitersSurviveACutAndNoticeAWipe(t *testing.T) {
 	at = addAgain(t, l, at, "a")
 	woken(t, first)
 	second := waits(at)
+	time.Sleep(100 * time.Millisecond) // so that it does wait
 	b.primary(t).FlushAll(t)
 	woken(t, second)
 }

@@ -31,7 +31,8 @@ type quiet struct {
 }
 
 // Trim is store.Trimmer's. Replicas may trim at once: one of them gets on, the others
-// leave it to that one. It reads the whole log only when something can have expired.
+// leave it to that one. It reads the whole log only when something can have expired;
+// in a long log, when that is one record in 64.
 func (l *Log) Trim(ctx context.Context, now time.Time, life time.Duration) (int, error) {
 	l.trimming.Lock()
 	defer l.trimming.Unlock()

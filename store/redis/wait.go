@@ -134,19 +134,25 @@ func (b *beacon) block(ctx context.Context, from string) (news bool, err error) 
 // removed or went back is noticed too.
 func (l *Log) Wait(ctx context.Context, after store.Position) error {
 	for {
-		changed, err := l.news.arm(ctx)
-		if err != nil {
-			return err
-		}
-		t, err := l.Tail(ctx)
-		if err != nil || t.Position != after {
-			return err
-		}
-		switch turn, err := l.news.wait(ctx, changed); {
+		other, err := l.waitOnce(ctx, after)
+		switch {
 		case err != nil && ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil || turn.news:
+		case err != nil || other:
 			return err
 		}
 	}
+}
+
+func (l *Log) waitOnce(ctx context.Context, after store.Position) (other bool, err error) {
+	changed, err := l.news.arm(ctx)
+	if err != nil {
+		return false, err
+	}
+	t, err := l.Tail(ctx)
+	if err != nil || t.Position != after {
+		return true, err
+	}
+	turn, err := l.news.wait(ctx, changed)
+	return turn.news, err
 }
