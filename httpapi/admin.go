@@ -150,10 +150,10 @@ func (a *API) BreakGlass(peer func(*http.Request) (*broker.Operator, error)) htt
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", broker.ErrUnauthorized, err)
 		}
-		if r.Method == http.MethodGet {
-			return op, nil
+		if r.Method != http.MethodGet {
+			a.recordBreakGlass(op, r, need)
 		}
-		return op, a.recordBreakGlass(op, r, need)
+		return op, nil
 	}
 	mux := http.NewServeMux()
 	a.revocationRoutes(mux, who)

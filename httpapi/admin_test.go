@@ -17,6 +17,7 @@ import (
 	"github.com/writbroker/writ/httpapi/wire"
 	"github.com/writbroker/writ/internal/brokertest"
 	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/revocation/journal"
 	"github.com/writbroker/writ/store"
 	"github.com/writbroker/writ/token"
 )
@@ -322,6 +323,28 @@ func TestBreakGlass(t *testing.T) {
 		t.Errorf("another's uid: %d %s", a.status, a.body)
 	}
 }
+
+// The journal's disk is gone too: what can still be taken away is, and the log says who did it.
+func TestBreakGlassWithoutAJournal(t *testing.T) {
+	s := serve(t, options{config: func(c *httpapi.Config) { c.Feed = deafFeed{c.Feed} }})
+	a := s.call(s.glass, "POST", "/admin/v1/revocations", "", wire.RevokeRequest{Selector: "agent", Value: "k8s:analyst", Apply: true})
+	if a.status != 200 {
+		t.Errorf("revoke: %d %s", a.status, a.body)
+	}
+	if a = s.call(s.glass, "POST", "/admin/v1/keys/rotate", "", wire.RotateRequest{Apply: true}); a.status != 200 {
+		t.Errorf("rotate: %d %s", a.status, a.body)
+	}
+	for _, want := range []string{"break glass not in the journal", "break-glass:uid:7", "writ:revoke:agent/k8s%3Aanalyst", "writ:keys:rotate"} {
+		if !strings.Contains(s.log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, s.log)
+		}
+	}
+}
+
+// deafFeed cannot write a record.
+type deafFeed struct{ httpapi.Feed }
+
+func (deafFeed) RecordBreakGlass(journal.BreakGlass) error { return journal.ErrUnavailable }
 
 type failingAudit struct {
 	broker.Auditor
