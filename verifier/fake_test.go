@@ -55,7 +55,9 @@ type broker struct {
 	ageMS     func(time.Duration) int64
 	tick      time.Duration
 	feedToken string
-	part      int // rules in a part of a snapshot
+	part      int                       // rules in a part of a snapshot
+	download  func(http.ResponseWriter) // serves the whole list; nil: there is no such address
+	loads     int
 }
 
 func newBroker(t testing.TB) *broker {
@@ -135,8 +137,23 @@ func (b *broker) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+wire.PathMetadata, func(w http.ResponseWriter, _ *http.Request) {
 		records, _ := json.Marshal(b.recordSet)
-		_ = json.NewEncoder(w).Encode(wire.Metadata{Issuer: b.URL, JWKSURI: b.URL + wire.PathJWKS, RevocationFeed: b.URL + wire.PathFeed,
-			RevocationAck: b.URL + wire.PathAck, RecordsJWKS: records, MaxTokenTTL: 3600})
+		m := wire.Metadata{Issuer: b.URL, JWKSURI: b.URL + wire.PathJWKS, RevocationFeed: b.URL + wire.PathFeed,
+			RevocationAck: b.URL + wire.PathAck, RecordsJWKS: records, MaxTokenTTL: 3600}
+		b.mu.Lock()
+		if b.download != nil {
+			m.RevocationSnapshot = b.URL + wire.PathSnapshot
+		}
+		b.mu.Unlock()
+		_ = json.NewEncoder(w).Encode(m)
+	})
+	mux.HandleFunc("GET "+wire.PathSnapshot, func(w http.ResponseWriter, r *http.Request) {
+		if !b.authorized(r) || r.Header.Get("Accept") != wire.TypeBulkSnapshot {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		b.set(func() { b.loads++ })
+		w.Header().Set("Content-Type", wire.TypeBulkSnapshot)
+		b.download(w)
 	})
 	mux.HandleFunc("GET "+wire.PathJWKS, func(w http.ResponseWriter, _ *http.Request) {
 		b.mu.Lock()

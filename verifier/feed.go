@@ -18,6 +18,7 @@ const (
 	steadyStream    = 10 * time.Second // a stream that lasted this long was no failure
 	maxFeedPause    = 5 * time.Second
 	sweepEvery      = time.Minute
+	regroup         = time.Second
 )
 
 // errGap means that events are missing: the next reading begins with a snapshot.
@@ -33,6 +34,13 @@ func (v *Verifier) follow(ctx context.Context) {
 	failures, after := 0, v.index.Position()
 	for {
 		began := v.now()
+		if after.IsZero() {
+			if err := v.load(ctx); err == nil {
+				after = v.index.Position()
+			} else if ctx.Err() == nil {
+				v.log.InfoContext(ctx, "revocation list not loaded, the feed will bring it", "error", err)
+			}
+		}
 		err := v.read(ctx, after)
 		if ctx.Err() != nil {
 			return
@@ -46,6 +54,9 @@ func (v *Verifier) follow(ctx context.Context) {
 			after = token.Rev{}
 		}
 		wait := feedPause(err, failures)
+		if failures == 1 {
+			wait += spread(regroup) // those that lost a replica together come back one after the other
+		}
 		v.log.WarnContext(ctx, "revocation feed ended, will reconnect", "wait", wait, "error", err)
 		select {
 		case <-ctx.Done():
@@ -169,24 +180,9 @@ func (r *reading) confirm(e client.FeedEvent) bool {
 
 // merge verifies a part of a snapshot and adds it to the index.
 func (v *Verifier) merge(raw string) error {
-	unverified, err := token.ParseRecord(raw, maxSnapshotPart)
+	payload, err := v.verifyRecord(raw, maxSnapshotPart, revocation.TypeSnapshot)
 	if err != nil {
-		return fmt.Errorf("reading snapshot: %w", err)
-	}
-	if err := token.CheckType(unverified.Header(), revocation.TypeSnapshot); err != nil {
-		return fmt.Errorf("reading snapshot: %w", err)
-	}
-	records := v.ring.Load().records
-	if records == nil {
-		return errors.New("reading snapshot: no records keys to verify it with")
-	}
-	key, ok := records.Key(unverified.Header().KeyID)
-	if !ok {
-		return fmt.Errorf("reading snapshot: %w", ErrUnknownKey)
-	}
-	payload, err := unverified.Verify(key)
-	if err != nil {
-		return fmt.Errorf("verifying snapshot: %w", err)
+		return err
 	}
 	var part revocation.Snapshot
 	if err := json.Unmarshal(payload, &part); err != nil {

@@ -26,7 +26,8 @@ type ring struct {
 	keys       map[string]*signingKey
 	records    *token.KeySet
 	maxTTL     time.Duration
-	feed, ack  string
+
+	feed, ack, snapshot, refusals string // addresses; empty where the broker has none
 }
 
 // signingKey is the same pointer in successive rings while the key is the same.
@@ -133,7 +134,8 @@ func (v *Verifier) newRing(m *wire.Metadata, jwks []byte) (*ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading keys: %w", err)
 	}
-	r := &ring{generation: 1, keys: map[string]*signingKey{}, records: v.cfg.RecordsKeys, maxTTL: v.cfg.MaxTTL, feed: m.RevocationFeed, ack: m.RevocationAck}
+	r := &ring{generation: 1, keys: map[string]*signingKey{}, records: v.cfg.RecordsKeys, maxTTL: v.cfg.MaxTTL,
+		feed: m.RevocationFeed, ack: m.RevocationAck, snapshot: m.RevocationSnapshot, refusals: m.RevocationRefusals}
 	old := v.ring.Load()
 	if old != nil {
 		r.generation = old.generation + 1

@@ -102,6 +102,7 @@ type Metadata struct {
 	RevocationFeed     string          `json:"revocation_feed_endpoint,omitempty"`
 	RevocationAck      string          `json:"revocation_ack_endpoint,omitempty"`
 	RevocationSnapshot string          `json:"revocation_snapshot_endpoint,omitempty"`
+	RevocationRefusals string          `json:"revocation_refusals_endpoint,omitempty"`
 	RecordsJWKS        json.RawMessage `json:"records_jwks,omitempty"`             // a JWKS: the keys that sign snapshots and checkpoints
 	MaxTokenTTL        int64           `json:"access_token_max_ttl,omitempty"`     // seconds: the greatest exp − iat that the issuer mints
 	MaxStaleness       int64           `json:"revocation_max_staleness,omitempty"` // seconds

@@ -47,7 +47,7 @@ func verifier() []Mutant {
 			Packages: []string{"./verifier"}, Run: "^(TestCertificateBoundToken|TestRefusedTokens)$",
 		},
 		{
-			Name: "verifier: a snapshot is merged unverified", File: "verifier/feed.go",
+			Name: "verifier: a snapshot is merged unverified", File: "verifier/load.go",
 			Old:      "payload, err := unverified.Verify(key)\n",
 			New:      "_ = key\n\tpayload, err := unverified.UnverifiedPayload(), error(nil)\n",
 			Packages: []string{"./verifier"}, Run: "^TestSnapshotsThatAreRefused$",
