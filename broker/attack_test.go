@@ -11,6 +11,7 @@ import (
 
 	"github.com/writbroker/writ/audit"
 	"github.com/writbroker/writ/broker"
+	"github.com/writbroker/writ/identity"
 	"github.com/writbroker/writ/internal/brokertest"
 	"github.com/writbroker/writ/keys"
 	"github.com/writbroker/writ/scopes"
@@ -359,6 +360,30 @@ func TestBoundForeignTokens(t *testing.T) {
 		t.Errorf("an administrative call: %v", err)
 	}
 	w.refused(broker.ErrSubjectToken, w.Cluster.Token(t, "analyst", claims{"cnf": claims{"jkt": "abc"}}))
+
+	t.Run("where certificates prove nobody", func(t *testing.T) {
+		w := newWorld(t, brokertest.Options{Config: func(c *broker.Config) { c.Identity = noX509{c.Identity} }})
+		for name, raw := range map[string]string{"subject": w.person("alice"), "actor": w.Corp.Token(t, "alice", cnf)} {
+			agent := w.workload("analyst")
+			if name == "subject" {
+				agent = w.Cluster.Token(t, "analyst", cnf)
+			}
+			if _, c := w.minted(raw, actor(agent), show(chain)); c.Confirmation == nil || c.Confirmation.X5tS256 != thumbprint(chain) {
+				t.Errorf("unbound %s: what was bought sheds the binding", name)
+			}
+			w.refused(broker.ErrSubjectToken, w.Corp.Token(t, "alice", cnf), actor(agent), show(other))
+		}
+		if _, c := w.minted("", clientCredentials(w.Cluster.Token(t, "analyst", cnf)), show(chain)); c.Confirmation == nil {
+			t.Error("client_credentials sheds the binding")
+		}
+	})
+}
+
+// noX509 has no source of X.509-SVIDs.
+type noX509 struct{ broker.Authenticator }
+
+func (n noX509) Sources() []identity.Source {
+	return slices.DeleteFunc(slices.Clone(n.Authenticator.Sources()), func(s identity.Source) bool { return s.X509 != nil })
 }
 
 // A key that was dropped signs for nobody any more.

@@ -14,10 +14,16 @@ type Mutant struct {
 // All returns every mutant, area by area.
 func All() []Mutant {
 	return slices.Concat(
+		audit(),
 		broker(),
+		identity(),
+		keys(),
+		mint(),
 		policy(),
 		revocation(),
 		scopes(),
+		store(),
+		token(),
 		verifier(),
 	)
 }

@@ -1,0 +1,25 @@
+package mutants
+
+// store breaks what makes a fork of the log visible.
+func store() []Mutant {
+	return []Mutant{
+		{
+			Name: "store: a lineage opened whoever serves the log", File: "store/bolt/log.go",
+			Old:      "if t.Position != seen.Position || t.Instance != seen.Instance {",
+			New:      "if t.Position != seen.Position {",
+			Packages: []string{"./store/bolt"}, Run: "^TestConformance$/^open_compares_the_instance_too$",
+		},
+		{
+			Name: "store: a replica trusts the clock that was set back", File: "revocation/journal/journal.go",
+			Old:      "max(now.Sub(*at), now.Round(0).Sub(at.Round(0)), 0)",
+			New:      "max(now.Round(0).Sub(at.Round(0)), 0)",
+			Packages: []string{"./revocation/journal"}, Run: "^TestNoClockMakesOldNewsFresh$",
+		},
+		{
+			Name: "store: a replica that slept thinks it is fresh", File: "revocation/journal/journal.go",
+			Old:      "max(now.Sub(*at), now.Round(0).Sub(at.Round(0)), 0)",
+			New:      "max(now.Sub(*at), 0)",
+			Packages: []string{"./revocation/journal"}, Run: "^TestNoClockMakesOldNewsFresh$",
+		},
+	}
+}
