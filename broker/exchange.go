@@ -231,7 +231,9 @@ func (x *exchange) token(ctx context.Context) (string, *token.Claims, string, er
 	return raw, claims, in.Signer.KeyID(), nil
 }
 
-// carried are the attributes that an exchange of this token will be decided on.
+// carried are the attributes that an exchange of this token will be decided on. Those of a
+// principal that a token has no room for are left out as a whole: then conditions that read them
+// fail for the token's descendants, which get no more than the token in any case.
 func (x *exchange) carried() token.Attributes {
 	var out token.Attributes
 	carry := func(p *identity.Principal) {
@@ -239,7 +241,9 @@ func (x *exchange) carried() token.Attributes {
 			if out == nil {
 				out = token.Attributes{}
 			}
-			out[p.ID] = a
+			if out[p.ID] = a; !out.Fit() {
+				delete(out, p.ID)
+			}
 		}
 	}
 	carry(&x.subject)

@@ -17,6 +17,12 @@ type Attributes map[string]map[string]any
 // MaxAttributes bounds the claim, in bytes of JSON.
 const MaxAttributes = 1 << 10
 
+// Fit reports whether a token can carry them.
+func (a Attributes) Fit() bool {
+	e := encoder{out: []byte{'{'}}
+	return e.attributes(a) == nil && !e.invalid
+}
+
 // attributes writes the claim attrs, members sorted by name. A value that would come back
 // as another one is an error: a fact must not change on the way to the next decision.
 func (e *encoder) attributes(a Attributes) error {

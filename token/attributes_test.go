@@ -81,3 +81,20 @@ func TestAttributesAreBoundedAndTyped(t *testing.T) {
 		})
 	}
 }
+
+func TestWhetherAttributesFit(t *testing.T) {
+	for name, row := range map[string]struct {
+		of   token.Attributes
+		want bool
+	}{
+		"none":             {nil, true},
+		"some":             {token.Attributes{"user:1": {"groups": []any{"a"}}}, true},
+		"too many":         {token.Attributes{"user:1": {"groups": strings.Repeat("x", token.MaxAttributes)}}, false},
+		"of an odd type":   {token.Attributes{"user:1": {"groups": struct{}{}}}, false},
+		"that is not text": {token.Attributes{"user:1": {"groups": "\xff"}}, false},
+	} {
+		if got := row.of.Fit(); got != row.want {
+			t.Errorf("%s: fit %v", name, got)
+		}
+	}
+}
