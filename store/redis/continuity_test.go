@@ -217,6 +217,25 @@ func TestRestartWithOlderAndNoData(t *testing.T) {
 	wantLog(t, l, "a b | ")
 }
 
+// An append that knows the tail asks for nothing first: the script itself must find that
+// another instance serves the same data.
+func TestRestartIsFoundByTheNextAppend(t *testing.T) {
+	t.Parallel()
+	b := alone(t)
+	l, at := opened(t, b.open(t))
+	at = add(t, l, at, "a")
+	before := tail(t, l)
+	b.primary(t).Restart(t)
+	b.proxy(t).Cut()
+	_, err := l.Append(t.Context(), at, entries("x")...)
+	for errors.Is(err, store.ErrUnavailable) { // over a connection that was cut
+		_, err = l.Append(t.Context(), at, entries("x")...)
+	}
+	wantErr(t, err, store.ErrDiscontinuity)
+	wantLog(t, l, "| a ")
+	wantBroken(t, l, before)
+}
+
 // A primary that is cut off goes on with its lineage while another takes over. Back as
 // a replica, and then promoted again, it has the same run id and other data.
 func TestPrimaryThatIsDemotedAndPromotedAgain(t *testing.T) {
