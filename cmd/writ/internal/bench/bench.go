@@ -28,10 +28,13 @@ const (
 	PartVerify     = "verify"
 	PartAuthorize  = "authorize"
 	PartRevocation = "revocation"
+	PartRedis      = "redis" // measured only where redis-server is installed, or on demand
 )
 
 // Parts lists the names that Config.Only takes.
-func Parts() []string { return []string{PartExchange, PartVerify, PartAuthorize, PartRevocation} }
+func Parts() []string {
+	return []string{PartExchange, PartVerify, PartAuthorize, PartRevocation, PartRedis}
+}
 
 // Config says what to measure. Its zero value measures everything as the goals say.
 type Config struct {
@@ -57,6 +60,9 @@ type Sizes struct {
 	Rules       int // 1,000,000
 	Verifiers   int // 200
 	Tokens      int // 10,000,000, that one rule hits
+	Spread      int // 1,000 verifiers over two replicas on Redis
+	Readers     int // 5,000 of the feed of one replica
+	Backlog     int // 60,000 rules, that a reader which does not read lacks
 }
 
 func (s Sizes) withDefaults() Sizes {
@@ -66,6 +72,7 @@ func (s Sizes) withDefaults() Sizes {
 	}{
 		{&s.Connections, 32}, {&s.Roles, 1_000}, {&s.Bindings, 10_000},
 		{&s.Rules, 1_000_000}, {&s.Verifiers, 200}, {&s.Tokens, 10_000_000},
+		{&s.Spread, 1_000}, {&s.Readers, 5_000}, {&s.Backlog, 60_000},
 	} {
 		if *size.of <= 0 {
 			*size.of = size.usual
@@ -112,8 +119,13 @@ func (r *run) parts(ctx context.Context) error {
 		measure func(context.Context) error
 	}{
 		{PartExchange, r.exchange}, {PartVerify, r.verify}, {PartAuthorize, r.authorize}, {PartRevocation, r.revocation},
+		{PartRedis, r.redis},
 	} {
 		if r.cfg.Only != "" && r.cfg.Only != part.name {
+			continue
+		}
+		if r.cfg.Only == "" && part.name == PartRedis && !haveRedis() {
+			r.cfg.Progress("redis: left out: " + ErrNoRedis.Error())
 			continue
 		}
 		r.cfg.Progress(part.name)

@@ -18,7 +18,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func small(t *testing.T, only string) bench.Config {
 	return bench.Config{
 		Only: only, Duration: 200 * time.Millisecond, Dir: t.TempDir(),
-		Sizes: bench.Sizes{Connections: 4, Roles: 30, Bindings: 300, Rules: 30_000, Verifiers: 5, Tokens: 1000},
+		Sizes: bench.Sizes{Connections: 4, Roles: 30, Bindings: 300, Rules: 30_000, Verifiers: 5, Tokens: 1000,
+			Spread: 12, Readers: 30, Backlog: 1000},
 	}
 }
 
@@ -65,6 +66,35 @@ func TestEveryFigureIsPrinted(t *testing.T) {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, text.String())
 		}
+	}
+}
+
+// TestRedisFigures needs redis-server, as every test of what runs on Redis does.
+func TestRedisFigures(t *testing.T) {
+	report, err := bench.Run(t.Context(), small(t, bench.PartRedis))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"redis_propagation_p99_ms", "redis_exchange_ratio", "mass_rule_ratio", "exchange_during_revocation_ratio",
+		"boot_seconds", "journal_boot_seconds", "snapshot_seconds", "rule_bytes", "connection_bytes",
+		"fanout_propagation_p99_ms", "stuck_reader_ratio",
+	} {
+		if _, ok := report.Figure(name); !ok {
+			t.Errorf("%s was not measured", name)
+		}
+	}
+	if data, err := json.Marshal(report); err != nil {
+		t.Error(err)
+	} else {
+		t.Logf("%s", data)
+	}
+}
+
+func TestRedisMissing(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if _, err := bench.Run(t.Context(), small(t, bench.PartRedis)); !errors.Is(err, bench.ErrNoRedis) || !strings.Contains(err.Error(), "apt-get install") {
+		t.Errorf("err = %v", err)
 	}
 }
 

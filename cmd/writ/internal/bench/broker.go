@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/writbroker/writ/cmd/writ/internal/app"
@@ -15,7 +16,7 @@ import (
 	"github.com/writbroker/writ/httpapi/wire"
 )
 
-const startTimeout = 30 * time.Second
+const startTimeout = 90 * time.Second // above what the largest list of rules may take
 
 // configuration of the broker that is measured: the defaults, but for rate limits, which
 // are there but never reached.
@@ -42,10 +43,29 @@ type broker struct {
 	url, admin string
 	issuer     *issuer
 	stop       func() error
+	took       time.Duration // from its start until it was ready
+}
+
+// host is the address of the public listener.
+func (b *broker) host() string { return strings.TrimPrefix(b.url, "http://") }
+
+// fleet is what replicas have in common. The first one's address is the issuer of all.
+type fleet struct {
+	redis    string // its address
+	database int
+	root     string // file of the root key
+	url      string
+	issuer   *issuer
 }
 
 // startBroker starts a broker with everything it has in a new folder under the run's own.
 func (r *run) startBroker(ctx context.Context, name string) (*broker, error) {
+	return r.startReplica(ctx, name, nil)
+}
+
+// startReplica starts a broker that shares a store with others, or, without a fleet, has one of
+// its own. One that was there before goes on with the data that it left.
+func (r *run) startReplica(ctx context.Context, name string, f *fleet) (*broker, error) {
 	dir := filepath.Join(r.dir, name)
 	bundle := filepath.Join(dir, "bundle")
 	if err := writeBundle(bundle, r.sizes.Roles, r.sizes.Bindings); err != nil {
@@ -56,10 +76,11 @@ func (r *run) startBroker(ctx context.Context, name string) (*broker, error) {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	b := &broker{url: "http://" + ln.Addr().String()}
-	cfg, err := b.configure(dir, bundle, ln.Addr().String())
+	cfg, err := b.configure(dir, bundle, ln.Addr().String(), f)
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
+	began := time.Now()
 	a, err := app.Start(ctx, cfg, app.Options{Public: ln})
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
@@ -75,13 +96,28 @@ func (r *run) startBroker(ctx context.Context, name string) (*broker, error) {
 	if err := b.ready(ctx); err != nil {
 		return nil, errors.Join(err, b.stop())
 	}
+	b.took = time.Since(began)
 	return b, nil
 }
 
-func (b *broker) configure(dir, bundle, address string) (*config.Config, error) {
-	var err error
-	if b.issuer, err = newIssuer(b.url); err != nil {
-		return nil, err
+func (b *broker) configure(dir, bundle, address string, f *fleet) (*config.Config, error) {
+	var shared string
+	url := b.url
+	if f != nil {
+		if f.issuer == nil {
+			var err error
+			if f.issuer, err = newIssuer(b.url); err != nil {
+				return nil, err
+			}
+			f.url = b.url
+		}
+		b.issuer, url = f.issuer, f.url
+		shared = fmt.Sprintf("root_key_file: %q\nstore: {kind: redis, redis: {addresses: [%q], database: %d}}\n", f.root, f.redis, f.database)
+	} else {
+		var err error
+		if b.issuer, err = newIssuer(b.url); err != nil {
+			return nil, err
+		}
 	}
 	jwks, err := b.issuer.writeJWKS(dir)
 	if err != nil {
@@ -89,7 +125,7 @@ func (b *broker) configure(dir, bundle, address string) (*config.Config, error) 
 	}
 	// The socket's path must fit an address, wherever the folder is.
 	socket := filepath.Join("/tmp", filepath.Base(filepath.Dir(dir))+"-"+filepath.Base(dir)+".sock")
-	text := fmt.Sprintf(configuration, b.url, address, socket, filepath.Join(dir, "data"), bundle, source, issuerURL, jwks, b.url)
+	text := fmt.Sprintf(configuration, url, address, socket, filepath.Join(dir, "data"), bundle, source, issuerURL, jwks, url) + shared
 	file := filepath.Join(dir, "writ.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("writing configuration: %w", err)

@@ -19,6 +19,9 @@ import (
 type load struct {
 	http  *http.Client
 	conns int
+	// again, if set, counts the answers 503, which are asked for again: a token that a rule would
+	// revoke at once is not given out, until the rule has its place in the log. Otherwise they are errors.
+	again *atomic.Int64
 }
 
 func newLoad(conns int) *load {
@@ -65,7 +68,7 @@ func (l *load) post(ctx context.Context, url string, bodies [][]byte, once bool,
 					return
 				}
 				sent := time.Now()
-				if err := l.one(ctx, url, bodies[n%len(bodies)]); err != nil {
+				if err := l.until(ctx, url, bodies[n%len(bodies)]); err != nil {
 					cancel(err)
 					return
 				}
@@ -97,6 +100,24 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// errAgain is an answer that says to ask again.
+var errAgain = errors.New("answered 503")
+
+const askAgain = 5 * time.Millisecond
+
+func (l *load) until(ctx context.Context, url string, body []byte) error {
+	for {
+		err := l.one(ctx, url, body)
+		if l.again == nil || !errors.Is(err, errAgain) {
+			return err
+		}
+		l.again.Add(1)
+		if err := pause(ctx, askAgain); err != nil {
+			return err
+		}
+	}
+}
+
 func (l *load) one(ctx context.Context, url string, body []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
@@ -110,6 +131,9 @@ func (l *load) one(ctx context.Context, url string, body []byte) error {
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1024))
+		if resp.StatusCode == http.StatusServiceUnavailable {
+			return fmt.Errorf("%w: %s", errAgain, text)
+		}
 		return fmt.Errorf("answered %d: %s", resp.StatusCode, text)
 	}
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
