@@ -65,8 +65,9 @@ mutants: ## Change the shipped code on purpose; each change must fail a test
 	$(GO) test -count=1 -timeout 30m -tags mutants ./internal/mutants/...
 
 .PHONY: soak
-soak: ## Kill a broker under load, in two ways, for SOAKTIME each
+soak: ## Kill a broker under load in two ways, then break Redis and three replicas, for SOAKTIME each
 	WRIT_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 3h -v -run '^TestKill' ./cmd/writ/internal/app
+	WRIT_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 3h -v -run '^TestForgetting$$' ./cmd/writ/internal/forgetting
 
 .PHONY: e2e
 e2e: e2e/oauth4webapi/node_modules/.package-lock.json ## Test the built binary against foreign clients

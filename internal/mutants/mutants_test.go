@@ -20,13 +20,20 @@ import (
 // each time, and one that finds the fault in most runs holds it.
 const retries = 2
 
-func TestMutants(t *testing.T) {
+func TestMutants(t *testing.T) { killAll(t, mutants.All()) }
+
+// TestForgettingMutants is apart: each of its mutants takes half a minute.
+func TestForgettingMutants(t *testing.T) { killAll(t, mutants.Forgetting()) }
+
+// killAll applies each mutant and runs its tests.
+func killAll(t *testing.T, all []mutants.Mutant) {
+	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	healthy, named := map[string]bool{}, map[string]bool{}
-	for _, m := range mutants.All() {
+	for _, m := range all {
 		if named[m.Name] {
 			t.Errorf("two mutants are named %q", m.Name)
 		}

@@ -1,0 +1,348 @@
+package forgetting_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/writbroker/writ/token"
+)
+
+// settle is how long what recovers may take after a fault: brokers come back to Redis, and
+// resource servers to brokers, after pauses that grow to some seconds.
+const settle = 10 * time.Second
+
+// fact is a rule or a lift, as the operator who asked for it knows it.
+type fact struct {
+	rule            string // its id; empty while the answer is unknown
+	selector, value string
+	quarantine      bool
+	by              int       // the replica that was asked
+	tried, acked    time.Time // acked is zero while, or for ever if, the answer is unknown
+	answer          int       // the status of its acknowledgement
+	local           bool      // acknowledged with 202, and not seen in the log since
+	// since is, for each replica, the moment after which whatever it confirms includes
+	// the fact; zero is not known. It holds for the replica that acknowledged from the
+	// acknowledgement on, come what may; for others, from when the fact was in the log,
+	// unless the log was lost before they had read it.
+	since []time.Time
+	lift  *fact // of a rule: what lifted it, tried at least
+}
+
+// grant is a token, and what is known of its making.
+type grant struct {
+	*token.Claims
+	raw             string
+	by              int // the replica that minted it
+	asked, answered time.Time
+}
+
+// span is a stretch of time; to is zero while it lasts.
+type span struct{ from, to time.Time }
+
+func (s span) holds(at time.Time) bool {
+	return !at.Before(s.from) && (s.to.IsZero() || at.Before(s.to))
+}
+
+// record is the record keeper: it knows what was acknowledged, and which faults there
+// were, and nothing from inside a broker.
+type record struct {
+	mu sync.Mutex // guards what follows
+
+	facts   map[string][]*fact // rules, by selector and value
+	rules   map[string]*fact   // by id
+	ordered []*fact            // rules that were acknowledged, oldest first
+	tokens  []*grant           // the latest
+	doomed  []*grant           // the latest that a rule hits
+
+	confirmed []time.Time // by replica: the latest confirmation that a resource server of it had
+	cutOff    [][]span    // by replica: when it certainly could not reach Redis, or did not run
+	troubled  [][]span    // by replica: when something was wrong with its way to Redis, or with it
+	losses    []span      // when Redis lost what it had acknowledged
+
+	counts counts
+}
+
+// counts is what the test prints.
+type counts struct {
+	faults                            map[string]int
+	refusals                          map[string]int // by cause
+	tokens, refusedExchanges, verdict int
+	inLog, local, lifts, unknown      int
+	suspended                         int                  // lost by Redis before every replica had read them
+	deferred                          map[string]*lateness // acceptances that such a rule, or a local one, could not yet forbid
+	whole                             int
+	slowest                           time.Duration
+	violations                        []string
+}
+
+// lateness is of acceptances after their revocation was acknowledged.
+type lateness struct {
+	n, beyond, unaware int // beyond max_staleness; after a confirmation that is later than the acknowledgement
+	most               time.Duration
+}
+
+func (c *counts) late(why string, by time.Duration, confirmed bool) {
+	l := c.deferred[why]
+	if l == nil {
+		l = &lateness{}
+		c.deferred[why] = l
+	}
+	l.n++
+	l.most = max(l.most, by)
+	if confirmed {
+		l.unaware++
+	}
+	if by > maxStaleness {
+		l.beyond++
+	}
+}
+
+func newRecord(replicas int) *record {
+	return &record{
+		facts: map[string][]*fact{}, rules: map[string]*fact{}, confirmed: make([]time.Time, replicas),
+		cutOff: make([][]span, replicas), troubled: make([][]span, replicas),
+		counts: counts{faults: map[string]int{}, refusals: map[string]int{}, deferred: map[string]*lateness{}},
+	}
+}
+
+// violation is called with mu held.
+func (r *record) violation(format string, args ...any) {
+	if len(r.counts.violations) < 50 {
+		r.counts.violations = append(r.counts.violations, fmt.Sprintf(format, args...))
+	}
+}
+
+func key(selector, value string) string { return selector + "|" + value }
+
+// matching gives the rules that match a token, by what the selectors mean.
+func (r *record) matching(c *token.Claims) []*fact {
+	var out []*fact
+	add := func(selector string, values ...string) {
+		slices.Sort(values)
+		for _, v := range slices.Compact(values) {
+			out = append(out, r.facts[key(selector, v)]...)
+		}
+	}
+	ids := []string{c.ID}
+	for _, a := range c.Ancestors {
+		ids = append(ids, a.ID)
+	}
+	add("token", ids...)
+	add("subject", c.Subject)
+	add("agent", append(c.Actor.Chain(), c.ClientID, c.Subject)...)
+	add("task", c.Task)
+	add("role", slices.Clone(c.Roles)...)
+	return slices.DeleteFunc(out, func(f *fact) bool { return f.quarantine })
+}
+
+// try notes that an operator asks for a rule.
+func (r *record) try(by int, selector, value string) *fact {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := &fact{selector: selector, value: value, by: by, tried: time.Now(), since: make([]time.Time, len(r.confirmed))}
+	r.facts[key(selector, value)] = append(r.facts[key(selector, value)], f)
+	return f
+}
+
+// tryLift notes that an operator asks to lift a rule.
+func (r *record) tryLift(by int, rule *fact) *fact {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rule.lift = &fact{by: by, tried: time.Now(), since: make([]time.Time, len(r.confirmed))}
+	return rule.lift
+}
+
+// ack notes the answer to a rule or a lift.
+func (r *record) ack(f *fact, id string, local bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.acked, f.rule, f.local, f.answer = time.Now(), id, local, http.StatusOK
+	if local {
+		f.answer = http.StatusAccepted
+		r.counts.local++
+	} else {
+		r.counts.inLog++
+	}
+	f.since[f.by] = f.acked
+	if !local {
+		r.shared(f)
+	}
+}
+
+// known notes an acknowledged rule under its id.
+func (r *record) known(f *fact) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rules[f.rule] = f
+	r.ordered = append(r.ordered, f)
+	for _, g := range r.tokens {
+		if slices.Contains(r.matching(g.Claims), f) {
+			r.doomed = append(r.doomed, g)
+		}
+	}
+	r.doomed = r.doomed[max(0, len(r.doomed)-200):]
+}
+
+// shared notes that a fact is in the log: every replica has it when next it confirms,
+// unless the log was lost since it was tried. Called with mu held.
+func (r *record) shared(f *fact) {
+	f.local = false
+	now := time.Now()
+	for _, l := range r.losses {
+		if l.to.IsZero() || l.to.After(f.tried) {
+			r.counts.suspended++
+			return
+		}
+	}
+	for n := range f.since {
+		if f.since[n].IsZero() {
+			f.since[n] = now
+		}
+	}
+}
+
+// open gives the rules that a replica acknowledged with 202 and that were not seen in the
+// log yet, and those of others that it is not known to have.
+func (r *record) open(n, most int) []*fact {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []*fact
+	for _, f := range r.ordered {
+		if f.lift == nil && (f.by == n && f.local || f.since[n].IsZero()) {
+			out = append(out, f)
+		}
+	}
+	return out[max(0, len(out)-most):]
+}
+
+// saw notes that a replica has a rule in force, and whether it shows it in the log.
+func (r *record) saw(n int, f *fact, inLog bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.since[n].IsZero() {
+		f.since[n] = time.Now()
+	}
+	if inLog && f.by == n && f.local {
+		r.shared(f)
+	}
+}
+
+// losing notes that from now on Redis may lose what it acknowledged, and until when. A
+// fact that a replica has confirmed stays with it.
+func (r *record) losing() (over func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(r.losses)
+	r.losses = append(r.losses, span{from: time.Now()})
+	for _, f := range r.ordered {
+		for _, f := range []*fact{f, f.lift} {
+			if f != nil {
+				r.suspend(f)
+			}
+		}
+	}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.losses[n].to = time.Now()
+	}
+}
+
+func (r *record) suspend(f *fact) {
+	suspended := false
+	for n := range f.since {
+		if n != f.by && !f.since[n].IsZero() && !r.confirmed[n].After(f.since[n]) {
+			f.since[n], suspended = time.Time{}, true
+		}
+	}
+	if suspended {
+		r.counts.suspended++
+	}
+}
+
+// trouble notes that something is wrong with replicas, or with their way to Redis, and
+// with cut that they certainly do not reach it.
+func (r *record) trouble(cut bool, replicas ...int) (over func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lists := [][][]span{r.troubled}
+	if cut {
+		lists = append(lists, r.cutOff)
+	}
+	type place struct {
+		list [][]span
+		n, i int
+	}
+	var places []place
+	for _, list := range lists {
+		for _, n := range replicas {
+			list[n] = append(list[n], span{from: time.Now()})
+			places = append(places, place{list, n, len(list[n]) - 1})
+		}
+	}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, p := range places {
+			p.list[p.n][p.i].to = time.Now()
+		}
+	}
+}
+
+// wasTroubled reports whether there was a fault on a replica's way that explains why it,
+// or a server of it, is not up to date. Called with mu held.
+func (r *record) wasTroubled(n int, at time.Time) bool {
+	return slices.ContainsFunc(r.troubled[n], func(s span) bool {
+		return s.from.Before(at) && (s.to.IsZero() || at.Sub(s.to) < maxStaleness+settle)
+	})
+}
+
+// unaware reports whether a replica certainly could not learn of a fact that another had,
+// from when it was tried up to a moment.
+func (r *record) unaware(n int, f *fact, until time.Time) bool {
+	return n != f.by && slices.ContainsFunc(r.cutOff[n], func(s span) bool {
+		return s.from.Before(f.tried) && (s.to.IsZero() || s.to.After(until))
+	})
+}
+
+func (r *record) issued(g *grant) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.counts.tokens++
+	r.tokens = append(r.tokens, g)
+	if len(r.tokens) > 600 {
+		r.tokens = append([]*grant(nil), r.tokens[300:]...)
+	}
+}
+
+// String is the account that the test gives.
+func (c *counts) String() string {
+	var b strings.Builder
+	list := func(title string, of map[string]int) {
+		fmt.Fprintf(&b, "\n%s:", title)
+		sum := 0
+		for _, k := range slices.Sorted(maps.Keys(of)) {
+			fmt.Fprintf(&b, " %s %d,", k, of[k])
+			sum += of[k]
+		}
+		fmt.Fprintf(&b, " in all %d", sum)
+	}
+	list("faults", c.faults)
+	fmt.Fprintf(&b, "\ntokens: %d issued, %d exchanges refused, %d verdicts of resource servers", c.tokens, c.refusedExchanges, c.verdict)
+	fmt.Fprintf(&b, "\nrevocations and lifts: %d acknowledged with 200, %d with 202, %d of them lifts, %d not answered", c.inLog, c.local, c.lifts, c.unknown)
+	fmt.Fprintf(&b, "\nlost by Redis before every replica had read them, and put back: %d", c.suspended)
+	for _, why := range slices.Sorted(maps.Keys(c.deferred)) {
+		l := c.deferred[why]
+		fmt.Fprintf(&b, "\naccepted meanwhile, by servers of other replicas than the one that acknowledged, %s: %d times, %d after a confirmation later than that, %d beyond max_staleness, %v late at most",
+			why, l.n, l.unaware, l.beyond, l.most.Round(time.Millisecond))
+	}
+	list("refusals", c.refusals)
+	fmt.Fprintf(&b, "\nwhole again %d times, within %v at most", c.whole, c.slowest.Round(time.Millisecond))
+	fmt.Fprintf(&b, "\nviolations: %d", len(c.violations))
+	return b.String()
+}
