@@ -86,7 +86,9 @@ type Broker struct {
 	cfg      Config
 	agents   *limiter
 	failures *limiter
+	reports  *limiter
 	ledger   *Ledger
+	refusals *refusals
 	reserved map[string]bool
 }
 
@@ -106,7 +108,9 @@ func New(cfg Config) (*Broker, error) {
 		cfg:      cfg,
 		agents:   newLimiter(cfg.Limits.AgentRate, cfg.Limits.AgentBurst),
 		failures: newLimiter(cfg.Limits.FailureRate, cfg.Limits.FailureBurst),
+		reports:  newLimiter(refusalRate, refusalBurst),
 		ledger:   ledger,
+		refusals: newRefusals(ledger.out),
 		reserved: map[string]bool{},
 	}
 	for _, a := range append(ReservedAudiences(), cfg.Reserved...) {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/store"
 	"github.com/writbroker/writ/token"
 )
 
@@ -21,15 +22,20 @@ import (
 // minute of their expiry; ids and tasks are kept apart, in tables that expire with the
 // tokens. Memory is bounded by its Config; what did not fit is said in the answer.
 //
-// It serves previews, never a decision. It is filled behind the exchange: Issued costs
-// a channel send, and drops the token when the ledger is behind.
+// With a Tally, replicas share what they count, behind the exchange and in batches: see
+// PreviewAll. It serves previews, never a decision. It is filled behind the exchange: Issued
+// costs a channel send, and drops the token when the ledger is behind.
 type Ledger struct {
-	cfg   LedgerConfig
-	input chan entry
-	kick  chan struct{} // something waits in input
-	seed  maphash.Seed
+	cfg    LedgerConfig
+	input  chan entry
+	kick   chan struct{} // something waits in input
+	seed   maphash.Seed
+	out    *counts
+	window time.Duration // of expiry, in which shared counts are kept together
 
 	mu      sync.Mutex
+	idsLeft int   // ids that may still be shared in this round
+	round   int64 // counts the minutes, about: texts are shared anew in each
 	shapes  map[uint64]*shape
 	ids     map[uuid.UUID]int64 // jti → expiry
 	tasks   map[string]*taskCount
@@ -42,6 +48,10 @@ type LedgerConfig struct {
 	IDs    int // ids of live tokens; 0 = 1,000,000, about 50 bytes each
 	Tasks  int // live tasks; 0 = 100,000, about 150 bytes each
 	Now    func() time.Time
+
+	Tally  store.Tally   // shared with other replicas, and kept over a restart; nil = neither
+	MaxTTL time.Duration // longest life of a token; 0 = 1 h
+	IDRate int           // ids and tasks a second that are shared; 0 = 500
 }
 
 type entry struct {
@@ -54,6 +64,10 @@ type shape struct {
 	kid    string
 	counts map[int64]int64 // minute by which they have expired → tokens
 	last   int64           // the longest expiry
+
+	text, name string          // as replicas share it; empty until then
+	told       [2]int64        // the span and the round that its text was last shared for
+	windows    map[int64]int64 // tokens that were shared, by window
 }
 
 type taskCount struct {
@@ -71,6 +85,9 @@ type Preview struct {
 	LongestExpiry time.Time
 	BySubject     map[string]int64
 	Incomplete    string // why the counts may be low, or empty
+
+	dropped int64 // ids that were not noted
+	onlyOwn bool  // those that expire last are all this replica's
 }
 
 // NewLedger returns an empty ledger.
@@ -84,7 +101,14 @@ func NewLedger(cfg LedgerConfig) *Ledger {
 	if cfg.Tasks <= 0 {
 		cfg.Tasks = 100_000
 	}
+	if cfg.MaxTTL <= 0 {
+		cfg.MaxTTL = time.Hour
+	}
+	if cfg.IDRate <= 0 {
+		cfg.IDRate = defaultIDRate
+	}
 	return &Ledger{
+		out: newCounts(cfg.Tally), window: max(cfg.MaxTTL/windowsPerLife, time.Minute).Truncate(time.Minute), idsLeft: cfg.IDRate,
 		cfg: cfg, input: make(chan entry, 4096), kick: make(chan struct{}, 1), seed: maphash.MakeSeed(),
 		shapes: map[uint64]*shape{}, ids: map[uuid.UUID]int64{}, tasks: map[string]*taskCount{},
 	}
@@ -107,6 +131,9 @@ func (l *Ledger) Issued(c *token.Claims, kid string) {
 
 // Run takes in what was issued until ctx ends, and forgets what has expired.
 func (l *Ledger) Run(ctx context.Context) error {
+	sharing := make(chan struct{})
+	go func() { defer close(sharing); l.shareCounts(ctx) }()
+	defer func() { <-sharing }()
 	tick := time.NewTicker(30 * time.Second)
 	defer tick.Stop()
 	for {
@@ -164,6 +191,7 @@ func (l *Ledger) addShape(e entry, minute int64) bool {
 	}
 	s.counts[minute]++
 	s.last = max(s.last, e.claims.Expiry)
+	l.share(s, e.claims)
 	return true
 }
 
@@ -233,6 +261,30 @@ func (l *Ledger) sweep(now int64) {
 		maps.DeleteFunc(t.tokens, gone)
 		if len(t.tokens) == 0 {
 			delete(l.tasks, k)
+		}
+	}
+}
+
+// shareCounts writes the shared counts until ctx ends, and then what is left.
+func (l *Ledger) shareCounts(ctx context.Context) {
+	if l.out.tally == nil {
+		return
+	}
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for n := int64(1); ; n++ {
+		select {
+		case <-ctx.Done():
+			l.mu.Lock()
+			l.drain()
+			l.mu.Unlock()
+			_ = l.out.flush(context.WithoutCancel(ctx)) // who previews will see that it lacks
+			return
+		case <-tick.C:
+			_ = l.out.flush(ctx) // what fails waits for the next time
+			l.mu.Lock()
+			l.idsLeft, l.round = l.cfg.IDRate, n/textEvery
+			l.mu.Unlock()
 		}
 	}
 }

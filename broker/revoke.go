@@ -78,8 +78,9 @@ func (b *Broker) Revoke(ctx context.Context, op *Operator, order RevokeOrder) (*
 	if err != nil {
 		return nil, err
 	}
-	out := &Revocation{Rule: rule, Preview: b.ledger.Preview(rule)}
+	out := &Revocation{Rule: rule}
 	if !order.Apply {
+		out.Preview = b.preview(ctx, rule)
 		return out, nil
 	}
 	rules := []revocation.Rule{rule}
@@ -95,6 +96,7 @@ func (b *Broker) Revoke(ctx context.Context, op *Operator, order RevokeOrder) (*
 	}
 	out.Applied, out.Since = true, b.cfg.Now()
 	out.AuditFault = b.recordRule(ctx, op, audit.KindRevocation, &rule, out.Result)
+	out.Preview = b.preview(ctx, rule) // now: nothing that can be slow comes before the rule
 	if out.Result.Durability == journal.DurableLocal && order.Wait == 0 {
 		// In force here and nowhere else yet: the answer says which verifiers have it.
 		order.Wait = localWait
@@ -106,6 +108,15 @@ func (b *Broker) Revoke(ctx context.Context, op *Operator, order RevokeOrder) (*
 		out.Ack = &report
 	}
 	return out, nil
+}
+
+// previewTimeout bounds the look at shared counts.
+const previewTimeout = time.Second
+
+func (b *Broker) preview(ctx context.Context, r revocation.Rule) Preview {
+	ctx, cancel := context.WithTimeout(ctx, previewTimeout)
+	defer cancel()
+	return b.ledger.PreviewAll(ctx, r)
 }
 
 // localWait is how long the answer to a revocation that is only local waits for the

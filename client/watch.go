@@ -75,6 +75,17 @@ func (c *Client) Ack(ctx context.Context, u string, ack revocation.Ack, auth str
 	return once.do(ctx, call{method: http.MethodPost, url: u, json: ack, auth: auth})
 }
 
+// Refusals tells the broker at u, Metadata's RevocationRefusals, what this reader refused.
+// It makes one attempt.
+func (c *Client) Refusals(ctx context.Context, u string, report wire.RefusalReport, auth string) error {
+	if _, err := secureURL(u); err != nil {
+		return fmt.Errorf("refusals: %w", err)
+	}
+	once := c.caller
+	once.attempts = 1
+	return once.do(ctx, call{method: http.MethodPost, url: u, json: report, auth: auth})
+}
+
 func (c *caller) watch(ctx context.Context, w Watch, auth string) error {
 	idle := w.Idle
 	if idle <= 0 {

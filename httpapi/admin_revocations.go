@@ -84,6 +84,15 @@ func (a *API) wireRule(r revocation.Rule) wire.Rule {
 func (a *API) preview(p broker.Preview) wire.Preview {
 	out := wire.Preview{Tokens: p.Tokens, Agents: int64(len(p.Agents)), Incomplete: p.Incomplete}
 	out.AgentIDs = p.Agents[:min(len(p.Agents), maxAgents)]
+	out.Roles = p.Roles[:min(len(p.Roles), maxAgents)]
+	for _, subject := range p.Subjects {
+		if !a.cfg.Broker.IsPerson(subject) {
+			continue
+		}
+		if out.Users++; len(out.UserIDs) < maxAgents {
+			out.UserIDs = append(out.UserIDs, subject)
+		}
+	}
 	if !p.LongestExpiry.IsZero() {
 		out.LongestExpiry = new(p.LongestExpiry.UTC())
 	}
@@ -183,7 +192,7 @@ func pageLimit(text string) (int, error) {
 	return n, nil
 }
 
-func (a *API) rule(_ context.Context, _ *broker.Operator, r *http.Request, _ none) (int, any, error) {
+func (a *API) rule(ctx context.Context, _ *broker.Operator, r *http.Request, _ none) (int, any, error) {
 	rule, ok := a.cfg.Index.Rule(r.PathValue("id"))
 	if !ok {
 		return 0, nil, fmt.Errorf("%w: no live rule has this id", broker.ErrNotFound)
@@ -194,7 +203,22 @@ func (a *API) rule(_ context.Context, _ *broker.Operator, r *http.Request, _ non
 		position = rule.Entries[n-1]
 	}
 	out.Ack = a.ackReport(a.cfg.Acks.Status(position, rule.ID, rule.CreatedAt), position.IsZero())
+	out.Refusals = a.refused(ctx, rule.ID)
 	return http.StatusOK, out, nil
+}
+
+func (a *API) refused(ctx context.Context, rule string) *wire.Refused {
+	by, incomplete := a.cfg.Broker.Refused(ctx, rule)
+	out := &wire.Refused{Incomplete: incomplete}
+	for _, r := range by {
+		out.Total += r.Refusals
+		out.Tokens += r.Tokens
+		out.By = append(out.By, wire.RefusedBy{
+			Verifier: r.Verifier, Name: r.Name, Principal: r.Principal, Refusals: r.Refusals,
+			Tokens: r.Tokens, TokenIDs: r.TokenIDs, More: r.More,
+		})
+	}
+	return out
 }
 
 func (a *API) verifiers(context.Context, *broker.Operator, *http.Request, none) (int, any, error) {

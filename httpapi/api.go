@@ -110,6 +110,7 @@ func (a *API) Public() http.Handler {
 	mux.HandleFunc("GET "+wire.PathFeed, a.feed)
 	mux.HandleFunc("POST "+wire.PathAck, a.ack)
 	mux.HandleFunc("GET "+wire.PathSnapshot, a.serveSnapshot)
+	mux.HandleFunc("POST "+wire.PathRefusals, a.refusals)
 	a.health(mux)
 	return a.guard(mux)
 }

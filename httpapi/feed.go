@@ -297,3 +297,27 @@ func (a *API) ack(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
+
+// refusals takes what a verifier refused, for the record and for whoever asks what a rule
+// has done.
+func (a *API) refusals(w http.ResponseWriter, r *http.Request) {
+	_, op, err := a.feedReader(r, adminScope("feed", "read"))
+	if err != nil {
+		a.writeError(w, r, err)
+		return
+	}
+	var in wire.RefusalReport
+	if err := decode(w, r, &in); err != nil {
+		a.writeError(w, r, err)
+		return
+	}
+	report := broker.RefusalReport{Verifier: in.Verifier, Name: in.Name, Dropped: max(in.Dropped, 0)}
+	for _, one := range in.Refusals {
+		report.Refusals = append(report.Refusals, broker.Refusal{RuleID: one.RuleID, TokenID: one.TokenID, At: one.At})
+	}
+	if err := a.cfg.Broker.ReportRefusals(r.Context(), op, report); err != nil {
+		a.writeError(w, r, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

@@ -37,10 +37,10 @@ func (a *API) describe() ([]byte, error) {
 		IntrospectionAuthMethods: auth, IntrospectionAuthAlgorithms: algs,
 		CertificateBound: true,
 		RevocationFeed:   iss + wire.PathFeed, RevocationAck: iss + wire.PathAck,
-		RevocationSnapshot: iss + wire.PathSnapshot,
-		RecordsJWKS:        recordsJWKS,
-		MaxTokenTTL:        int64(a.cfg.MaxTTL / time.Second),
-		MaxStaleness:       int64(a.cfg.MaxStaleness / time.Second),
+		RevocationSnapshot: iss + wire.PathSnapshot, RevocationRefusals: iss + wire.PathRefusals,
+		RecordsJWKS:  recordsJWKS,
+		MaxTokenTTL:  int64(a.cfg.MaxTTL / time.Second),
+		MaxStaleness: int64(a.cfg.MaxStaleness / time.Second),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encoding metadata: %w", err)

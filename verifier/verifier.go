@@ -107,6 +107,7 @@ type Verifier struct {
 	synced    chan struct{} // closed when the first tail was confirmed
 	syncOnce  sync.Once
 	acks      ackQueue
+	refused   refusalQueue
 
 	mu     sync.Mutex // guards what follows
 	closed bool
@@ -211,6 +212,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 	group.Go(func() error { v.keepKeys(ctx); return nil })
 	group.Go(func() error { v.follow(ctx); return nil })
 	group.Go(func() error { v.acknowledge(ctx); return nil })
+	group.Go(func() error { v.report(ctx); return nil })
 	group.Go(func() error { v.sweep(ctx); return nil })
 	return group.Wait()
 }

@@ -143,6 +143,7 @@ func (v *Verifier) unrevoked(e *entry, now time.Time) error {
 		return nil
 	}
 	if hit, revoked := v.index.Revoked(e.claims.Claims, e.key.ID); revoked {
+		v.refused.add(hit, e.claims.ID, now)
 		return &RevokedError{RuleID: hit.RuleID, Selector: string(hit.Selector)}
 	}
 	e.applied.Store(generation)

@@ -52,6 +52,10 @@ type Preview struct {
 	Tokens        int64            `json:"tokens"`
 	Agents        int64            `json:"agents"`
 	AgentIDs      []string         `json:"agent_ids,omitempty"` // the first few
+	Users         int64            `json:"users"`               // people that the tokens are for
+	UserIDs       []string         `json:"user_ids,omitempty"`  // the first few
+	Roles         []string         `json:"roles,omitempty"`
+	STSSessions   int64            `json:"sts_sessions"` // AWS sessions under these tokens
 	LongestExpiry *time.Time       `json:"longest_expiry,omitempty"`
 	BySource      map[string]int64 `json:"by_source,omitempty"`  // tokens by identity source
 	Incomplete    string           `json:"incomplete,omitempty"` // why the counts may be low; empty if they are not
@@ -100,8 +104,47 @@ type RuleList struct {
 
 // RuleStatus answers GET /admin/v1/revocations/{id}.
 type RuleStatus struct {
-	Rule Rule       `json:"rule"`
-	Ack  *AckReport `json:"ack,omitempty"`
+	Rule     Rule       `json:"rule"`
+	Ack      *AckReport `json:"ack,omitempty"`
+	Refusals *Refused   `json:"refusals,omitempty"`
+}
+
+// Refused says which tokens verifiers refused because of a rule, as they report it.
+type Refused struct {
+	Total      int64       `json:"total"` // refusals
+	Tokens     int         `json:"tokens"`
+	By         []RefusedBy `json:"by,omitempty"`
+	Incomplete string      `json:"incomplete,omitempty"` // why it may be too little
+}
+
+// RefusedBy is the part of one verifier.
+type RefusedBy struct {
+	Verifier  string   `json:"verifier"`
+	Name      string   `json:"name,omitempty"`
+	Principal string   `json:"principal"`
+	Refusals  int64    `json:"refusals"`
+	Tokens    int      `json:"tokens"`
+	TokenIDs  []string `json:"jtis,omitempty"` // the first few
+	More      bool     `json:"more,omitempty"` // there are tokens that were not noted
+}
+
+// RefusalReport is the body of POST /revocations/refusals: what a verifier refused since its
+// last report. At most MaxRefusals; what it could not keep it counts in Dropped.
+type RefusalReport struct {
+	Verifier string    `json:"verifier"`
+	Name     string    `json:"name,omitempty"`
+	Refusals []Refusal `json:"refusals"`
+	Dropped  int64     `json:"dropped,omitempty"`
+}
+
+// MaxRefusals bounds one report.
+const MaxRefusals = 256
+
+// Refusal is a token that was refused because of a rule.
+type Refusal struct {
+	RuleID  string    `json:"rule"`
+	TokenID string    `json:"jti"`
+	At      time.Time `json:"at"` // by the verifier's clock
 }
 
 // LiftRequest is the body of POST /admin/v1/revocations/{id}/lift. Without

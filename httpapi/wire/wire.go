@@ -24,6 +24,7 @@ const (
 	PathFeed             = "/revocations/feed"
 	PathAck              = "/revocations/ack"
 	PathSnapshot         = "/revocations/snapshot"
+	PathRefusals         = "/revocations/refusals"
 	PathAWSCredentials   = "/aws/credentials"
 	PathEvaluation       = "/access/v1/evaluation"
 	PathEvaluations      = "/access/v1/evaluations"

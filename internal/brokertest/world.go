@@ -220,7 +220,7 @@ func (w *World) openBroker(tb testing.TB, o Options) {
 	tb.Helper()
 	minter, err := mint.New(mint.Config{Issuer: Audience})
 	must(tb, err)
-	w.Ledger = broker.NewLedger(broker.LedgerConfig{Now: w.Now})
+	w.Ledger = broker.NewLedger(broker.LedgerConfig{Now: w.Now, Tally: w.Store.Tally(), MaxTTL: MaxTTL})
 	cfg := broker.Config{
 		Issuer: Audience, Identity: identity.NewCache(w.Sources, w.JWKS, 1000), Policy: w.Policy.Current, Keys: w.Keys,
 		Index: w.Index, Recorder: w.Journal, Acks: w.Acks, Minter: minter, Audit: w.Audit, Ledger: w.Ledger,

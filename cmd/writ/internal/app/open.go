@@ -254,7 +254,7 @@ func (a *App) openBroker(ctx context.Context, _ Options) error {
 		return fmt.Errorf("opening keys of identity sources: %w", err)
 	}
 	a.onClose(func() error { a.jwks.Close(); return nil })
-	a.ledger = broker.NewLedger(broker.LedgerConfig{Now: a.now})
+	a.ledger = broker.NewLedger(broker.LedgerConfig{Now: a.now, Tally: a.store.Tally(), MaxTTL: a.greatest})
 	minter, err := mint.New(mint.Config{Issuer: a.cfg.Issuer, MaxBytes: int(a.cfg.Tokens.MaxBytes)})
 	if err != nil {
 		return fmt.Errorf("opening minter: %w", err)

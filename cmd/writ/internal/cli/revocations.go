@@ -88,8 +88,28 @@ func (e *env) showCommand(a *access) *cobra.Command {
 				if st.Ack != nil {
 					line(w, "  %d of %d connected verifiers have applied it", st.Ack.Acknowledged, st.Ack.Verifiers)
 				}
+				printRefused(w, st.Refusals)
 			})
 		},
+	}
+}
+
+func printRefused(w io.Writer, r *wire.Refused) {
+	if r == nil {
+		return
+	}
+	line(w, "  refused because of it, as verifiers report: %d tokens, %d times", r.Tokens, r.Total)
+	for _, v := range r.By {
+		line(w, "    %s (%s, %s): %d tokens, %d times", v.Name, v.Principal, v.Verifier, v.Tokens, v.Refusals)
+		for _, jti := range v.TokenIDs {
+			line(w, "      %s", jti)
+		}
+		if v.More || v.Tokens > len(v.TokenIDs) {
+			line(w, "      and others; the audit log has a record of each report")
+		}
+	}
+	if r.Incomplete != "" {
+		line(w, "    note: %s", r.Incomplete)
 	}
 }
 

@@ -157,6 +157,9 @@ func printRevocation(w io.Writer, r *wire.RevokeResponse) {
 	}
 	line(w, "%s %s", r.Rule.Selector, r.Rule.Value)
 	line(w, "  %s %d live tokens of %d agents", what, p.Tokens, p.Agents)
+	if p.Users > 0 || p.STSSessions > 0 || len(p.Roles) > 0 {
+		line(w, "    for %d users, roles: %s; %d STS sessions", p.Users, strings.Join(p.Roles, " "), p.STSSessions)
+	}
 	for _, a := range p.AgentIDs {
 		line(w, "    %s", a)
 	}
