@@ -36,6 +36,10 @@ func (r *Rotator) read(ctx context.Context) (seenState, error) {
 		r.log.Error("the store has lost the key ring; putting it back", "version", r.known.Version)
 		return seenState{state: r.known, at: at, behind: true}, nil
 	}
+	if r.known.Version > 0 && (errors.Is(err, store.ErrRollback) || errors.Is(err, store.ErrForged)) {
+		r.log.Error("the store holds no key ring of ours; putting ours back", "error", err, "version", r.known.Version)
+		return seenState{state: r.known, cell: value.Version, at: at, behind: true}, nil
+	}
 	if err != nil {
 		return seenState{}, fmt.Errorf("reading key ring: %w", err)
 	}

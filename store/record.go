@@ -128,6 +128,21 @@ type TrimNote struct {
 	AfterMAC, LastMAC MAC
 }
 
+// Holds reports whether a position is surely one of those that the note stands for: an index
+// that leads to a note says nothing, since whoever can write to the store can move notes. The
+// records of a lineage stand together; of a lineage that lies wholly inside of the run, marker
+// and all, nothing is known any more.
+func (n TrimNote) Holds(at Position) bool {
+	switch at.Lineage {
+	case n.After.Lineage:
+		return at.Seq > n.After.Seq && (at.Lineage != n.Last.Lineage || at.Seq <= n.Last.Seq)
+	case n.Last.Lineage:
+		return at.Seq <= n.Last.Seq
+	default:
+		return false
+	}
+}
+
 const noteSize = 5*8 + 2*len(MAC{})
 
 // SealNote makes the stored form of a trim note.

@@ -197,7 +197,9 @@ type Versioned struct {
 
 // Cell holds small named values that change by compare-and-swap. Its methods may
 // be called concurrently. A value that does not verify is ErrForged; one older
-// than this process has already seen is ErrRollback.
+// than this process has already seen is ErrRollback: from a store that
+// is shared, the version comes with either that a Swap must name to write over it, so that
+// whoever knows better can put it right.
 type Cell interface {
 	// Get returns the value, or ErrNotFound. The value belongs to the caller.
 	Get(ctx context.Context, name string) (Versioned, error)

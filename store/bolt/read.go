@@ -40,11 +40,11 @@ func (c *cursor) seek(after store.Position) error {
 		}
 		return err
 	}
-	return c.seekTrimmed()
+	return c.seekTrimmed(after)
 }
 
 // seekTrimmed places the cursor after the trimmed run that its index lies in.
-func (c *cursor) seekTrimmed() error {
+func (c *cursor) seekTrimmed(at store.Position) error {
 	notes := c.tx.notes.Cursor()
 	first, data := notes.Seek(key(c.index))
 	if first == nil || number(first) != c.index {
@@ -54,7 +54,10 @@ func (c *cursor) seekTrimmed() error {
 		return store.ErrUnknownPosition
 	}
 	c.index = number(data)
-	_, err := c.chain.ResumeNote(data[8:])
+	n, err := c.chain.ResumeNote(data[8:])
+	if err == nil && !n.Holds(at) {
+		return store.ErrUnknownPosition
+	}
 	return err
 }
 

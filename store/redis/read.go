@@ -161,7 +161,7 @@ func (c *cursor) inside(n *note, at store.Position) error {
 	if err != nil {
 		return err
 	}
-	if !holds(t, at) {
+	if !t.Holds(at) {
 		return store.ErrUnknownPosition
 	}
 	c.chain = chain
@@ -173,20 +173,6 @@ func (c *cursor) passed(n *note, t store.TrimNote) {
 	c.index = n.last
 	if c.note != nil {
 		c.note(*n, t)
-	}
-}
-
-// holds reports whether a position is surely one of those that a note stands for.
-// The records of a lineage stand together; of a lineage that lies wholly inside of
-// the run, marker and all, nothing is known any more.
-func holds(t store.TrimNote, at store.Position) bool {
-	switch at.Lineage {
-	case t.After.Lineage:
-		return at.Seq > t.After.Seq && (at.Lineage != t.Last.Lineage || at.Seq <= t.Last.Seq)
-	case t.Last.Lineage:
-		return at.Seq <= t.Last.Seq
-	default:
-		return false
 	}
 }
 
