@@ -101,6 +101,7 @@ func (j *Journal) follow(ctx context.Context) error {
 // readTo applies the log up to its end. It reports whether it met the position of
 // the tail on the way.
 func (j *Journal) readTo(ctx context.Context, tail token.Rev) (met bool, err error) {
+	defer j.keepBehind()
 	for {
 		at := j.position()
 		met = met || at == tail
@@ -162,7 +163,7 @@ func (j *Journal) take(records []store.Record) error {
 	for _, e := range news {
 		j.feed.publish(e)
 	}
-	j.keep(news)
+	j.keep(news, len(records) == readBatch)
 	return nil
 }
 
@@ -228,11 +229,17 @@ func (j *Journal) known(e *revocation.Event) bool {
 
 // keep writes what was read from the log to the file. The log has it, so a file that
 // fails now costs nothing but what it would have been for.
-func (j *Journal) keep(news []*revocation.Event) {
+//
+// While a full batch says that more of the log is to come, frames are gathered: one that is
+// behind by a million rules would sync two thousand of them. What is gathered is in the file before
+// the tail counts as confirmed.
+func (j *Journal) keep(news []*revocation.Event, more bool) {
 	if j.file == nil && !j.copying {
+		j.behind = nil
 		return
 	}
-	var payload []byte
+	payload := j.behind
+	j.behind = nil
 	for _, e := range news {
 		var err error
 		if payload, err = appendEvent(payload, e, false); err != nil {
@@ -245,7 +252,21 @@ func (j *Journal) keep(news []*revocation.Event) {
 		// scan must begin again.
 		payload = appendCursor(payload, &j.cur)
 	}
+	if more && len(payload) < frameTarget {
+		j.behind = payload
+		return
+	}
 	_ = j.write(payload) // it has said so in the log
+}
+
+// keepBehind writes what keep has gathered.
+func (j *Journal) keepBehind() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.behind) > 0 {
+		_ = j.write(j.behind) // it has said so in the log
+		j.behind = nil
+	}
 }
 
 // event decodes a record and moves the cursor over it.

@@ -74,8 +74,9 @@ type Journal struct {
 	pending pending
 	file    *frames // nil where there is none, or it failed
 	tail    [][]byte
-	copying bool  // a replacement file is being written; tail collects what comes meanwhile
-	live    int64 // bytes of the file after the last replacement
+	behind  []byte // read from the log, and not in the file yet; empty but in readTo
+	copying bool   // a replacement file is being written; tail collects what comes meanwhile
+	live    int64  // bytes of the file after the last replacement
 	glass   []BreakGlass
 	feed    feed
 	lock    io.Closer // nil unless the file system is the operating system's
