@@ -19,9 +19,8 @@ COPY --from=build --chown=65532:65532 /state/ /run/writ/
 USER 65532:65532
 VOLUME ["/var/lib/writ"]
 EXPOSE 8443 8444
-# The admin listener is asked on loopback; for one with TLS, or on another port,
-# override the URL.
+# The admin listener of the configuration is asked on loopback, with TLS or without.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-  CMD ["/usr/local/bin/writ", "health", "--url", "http://127.0.0.1:8444/healthz"]
+  CMD ["/usr/local/bin/writ", "health", "--config", "/etc/writ/writ.yaml"]
 ENTRYPOINT ["/usr/local/bin/writ"]
 CMD ["serve", "--config", "/etc/writ/writ.yaml"]

@@ -204,14 +204,14 @@ func (a *App) openListeners(ctx context.Context, opt Options) error {
 	ln := opt.Public
 	if ln == nil {
 		var err error
-		if ln, err = listen(ctx, a.cfg.Public); err != nil {
+		if ln, err = a.listen(ctx, a.cfg.Public); err != nil {
 			return err
 		}
 	}
 	a.onClose(quietClose(ln))
 	a.public = newServer("public listener", ln, a.observed(a.api.Public()), a.logger)
 
-	admin, err := listen(ctx, a.cfg.Admin)
+	admin, err := a.listen(ctx, a.cfg.Admin)
 	if err != nil {
 		return err
 	}

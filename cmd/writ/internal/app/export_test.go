@@ -2,9 +2,13 @@ package app
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 	"io/fs"
+	"log/slog"
+	"time"
 
 	"github.com/writbroker/writ/audit"
+	"github.com/writbroker/writ/config"
 	"github.com/writbroker/writ/revocation/journal"
 )
 
@@ -19,3 +23,8 @@ func ReplicaID(dir string) (string, error) { return replicaID(dir) }
 
 // Digest is digest.
 func Digest(fsys fs.FS) ([sha256.Size]byte, error) { return digest(fsys) }
+
+// ServerTLS is the TLS of a listener.
+func ServerTLS(files config.TLS, now func() time.Time, logger *slog.Logger) (*tls.Config, error) {
+	return (&App{now: now, logger: logger}).serverTLS(files)
+}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/writbroker/writ/config"
@@ -59,7 +60,7 @@ func (s *server) serve(ctx context.Context, grace time.Duration) error {
 }
 
 // listen takes a TCP address, under TLS where the configuration has a certificate.
-func listen(ctx context.Context, l config.Listener) (net.Listener, error) {
+func (a *App) listen(ctx context.Context, l config.Listener) (net.Listener, error) {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", l.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", l.Address, err)
@@ -67,7 +68,7 @@ func listen(ctx context.Context, l config.Listener) (net.Listener, error) {
 	if !l.TLS.Enabled() {
 		return ln, nil
 	}
-	conf, err := serverTLS(l.TLS)
+	conf, err := a.serverTLS(l.TLS)
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
@@ -76,13 +77,13 @@ func listen(ctx context.Context, l config.Listener) (net.Listener, error) {
 
 // serverTLS asks clients for a certificate without demanding one: X.509-SVIDs are verified
 // by their identity source, against its own roots. client_ca_file makes TLS verify it too.
-func serverTLS(c config.TLS) (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("loading certificate: %w", err)
+func (a *App) serverTLS(c config.TLS) (*tls.Config, error) {
+	pair := &certificate{files: c, now: a.now, logger: a.logger}
+	if err := pair.load(); err != nil {
+		return nil, err
 	}
 	conf := &tls.Config{
-		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
+		GetCertificate: pair.current, MinVersion: tls.VersionTLS12,
 		ClientAuth: tls.RequestClientCert, NextProtos: []string{"h2", "http/1.1"},
 	}
 	if c.ClientCAFile == "" {
@@ -98,4 +99,41 @@ func serverTLS(c config.TLS) (*tls.Config, error) {
 	}
 	conf.ClientAuth = tls.VerifyClientCertIfGiven
 	return conf, nil
+}
+
+// certificateAge is how long a listener's certificate is used before its files are read again.
+const certificateAge = 10 * time.Second
+
+// certificate is that of a listener. What cert-manager or SPIRE renews is in use soon after, without
+// a restart; files that cannot be used leave the last good one in place.
+type certificate struct {
+	files  config.TLS
+	now    func() time.Time
+	logger *slog.Logger
+
+	mu   sync.Mutex
+	pair *tls.Certificate
+	read time.Time // when it was tried last
+}
+
+func (c *certificate) load() error {
+	c.read = c.now()
+	pair, err := tls.LoadX509KeyPair(c.files.CertFile, c.files.KeyFile)
+	if err != nil {
+		return fmt.Errorf("loading certificate: %w", err)
+	}
+	c.pair = &pair
+	return nil
+}
+
+// current is tls.Config.GetCertificate.
+func (c *certificate) current(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if age := c.now().Sub(c.read); age >= certificateAge || age < 0 {
+		if err := c.load(); err != nil {
+			c.logger.Error("certificate not renewed, the last good one stays", "file", c.files.CertFile, "error", err)
+		}
+	}
+	return c.pair, nil
 }
