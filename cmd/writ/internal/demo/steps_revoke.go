@@ -62,7 +62,7 @@ func revokeParent(ctx context.Context, s *story) error {
 	if err != nil {
 		return err
 	}
-	if err := r.is(http.StatusOK, "applied", "false", "preview.tokens", "1"); err != nil {
+	if err := r.is(http.StatusOK, "applied", "false", "preview.tokens", "2"); err != nil {
 		return err
 	}
 	for _, alive := range []*granted{s.child, s.parent} {
