@@ -105,6 +105,9 @@ func (c *cell) Watch(ctx context.Context, _ string, after uint64) (store.Version
 		value, err := c.get()
 		changed := c.changed
 		c.mu.Unlock()
+		if errors.Is(err, store.ErrNotFound) && after > 0 {
+			err = store.ErrRollback
+		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return store.Versioned{}, err
 		}
@@ -123,6 +126,8 @@ func (c *cell) edit(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f()
+	close(c.changed)
+	c.changed = make(chan struct{})
 }
 
 // memory is a keys.Backup.

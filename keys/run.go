@@ -2,9 +2,12 @@ package keys
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/writbroker/writ/store"
 )
 
 // Run keeps the ring fresh and rotates when it is due, until ctx ends; then it
@@ -33,7 +36,11 @@ func (r *Rotator) loop(ctx context.Context, wake <-chan struct{}) {
 			r.log.Info("key ring is fresh again")
 		}
 		failing = err != nil
-		if !pause(ctx, r.untilNext(due), wake) {
+		wait := r.untilNext(due)
+		if failing {
+			wait = min(wait, r.poll/8+upTo(r.poll/8)) // what is away is back at some moment, not at the next poll
+		}
+		if !pause(ctx, wait, wake) {
 			return
 		}
 	}
@@ -50,12 +57,16 @@ func (r *Rotator) untilNext(due time.Time) time.Duration {
 	return wait
 }
 
-// watch wakes the loop as soon as another replica changed the ring.
+// watch wakes the loop as soon as another replica changed the ring, or the store lost it:
+// until it is put back, a replica that knows of no ring would begin one of its own.
 func (r *Rotator) watch(ctx context.Context, wake chan<- struct{}) {
 	after := r.cell.Load()
 	for ctx.Err() == nil {
 		value, err := r.cfg.Cell.Watch(ctx, r.cfg.Ring, after)
 		if err != nil || value.Version <= after {
+			if errors.Is(err, store.ErrRollback) || errors.Is(err, store.ErrForged) || errors.Is(err, store.ErrNotFound) {
+				notify(wake)
+			}
 			// The loop polls all the same, so this loses speed only.
 			after = r.cell.Load()
 			if !pause(ctx, r.poll-upTo(r.poll/2), nil) {
@@ -64,10 +75,14 @@ func (r *Rotator) watch(ctx context.Context, wake chan<- struct{}) {
 			continue
 		}
 		after = value.Version
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
+		notify(wake)
+	}
+}
+
+func notify(wake chan<- struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
 	}
 }
 

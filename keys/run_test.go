@@ -91,6 +91,28 @@ func TestRunHearsOfAChangeAtOnce(t *testing.T) {
 	})
 }
 
+// Until a ring that the store lost is put back, a replica that knows of none would begin one
+// of its own.
+func TestRunPutsALostRingBackAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		fleet := start(t, f, 2, nil)
+		time.Sleep(time.Minute)
+		before, lost := fleet[0].Ring().Active().KeyID(), time.Now()
+		f.cell.edit(func() { f.cell.current = -1 })
+		synctest.Wait()
+		f.cell.edit(func() {
+			if f.cell.current < 0 {
+				t.Errorf("it is not back %v after it was lost", time.Since(lost))
+			}
+		})
+		late := start(t, f, 1, nil)[0]
+		if active := late.Ring().Active().KeyID(); active != before {
+			t.Errorf("a new replica signs with %s, the others with %s", active, before)
+		}
+	})
+}
+
 func TestRunOutlivesAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t)
