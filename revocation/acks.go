@@ -27,6 +27,7 @@ type Acks struct {
 	news    chan struct{}
 	remotes map[string]*remoteAcks // by replica
 	forward map[string]*forwarded  // by verifier
+	alone   bool                   // the others cannot be told
 }
 
 // Limits of what is remembered of one verifier. What is forgotten makes it look

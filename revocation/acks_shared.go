@@ -100,8 +100,20 @@ func (a *Acks) told() {
 // News delivers a value when Export has something new. One reader.
 func (a *Acks) News() <-chan struct{} { return a.news }
 
+// Alone notes whether the other replicas can be told. While they cannot, an acknowledgement
+// for one of their verifiers is not taken: it would get nowhere, and its sender tries again
+// until it meets the right one.
+func (a *Acks) Alone(alone bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.alone = alone
+}
+
 // reportElsewhere takes an acknowledgement of a verifier that another replica has.
 func (a *Acks) reportElsewhere(ack Ack, now time.Time) bool {
+	if a.alone {
+		return false
+	}
 	known := false
 	for _, r := range a.remotes {
 		if v := r.verifiers[ack.Verifier]; v != nil {

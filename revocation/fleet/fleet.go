@@ -101,7 +101,9 @@ func (f *Fleet) tell(ctx context.Context) {
 			}
 		}
 		next := f.cfg.KeepAlive
-		if err := f.say(ctx); err != nil {
+		err := f.say(ctx)
+		f.cfg.Acks.Alone(err != nil)
+		if err != nil {
 			next = retry/2 + rand.N(retry) //nolint:gosec // jitter
 			if ctx.Err() == nil {
 				f.cfg.Logger.DebugContext(ctx, "other replicas not told of verifiers", "error", err)

@@ -196,6 +196,9 @@ func TestStoreAwayIsNotVerifiersGone(t *testing.T) {
 	time.Sleep(time.Second) // more than Expire
 	at := token.Rev{Lineage: 1, Seq: 9}
 	b.Report(revocation.Ack{Verifier: "v", Position: at})
+	if a.Report(revocation.Ack{Verifier: "v", Position: at}) {
+		t.Error("an acknowledgement that cannot be passed on was taken")
+	}
 	if s := a.Status(at, "", time.Now()); s.Connected != 1 || len(s.Lagging) != 1 {
 		t.Errorf("while the store is away: %+v", s)
 	}

@@ -60,6 +60,7 @@ func (a *App) openStore(ctx context.Context, root *keys.Root) (shared, error) {
 		if err != nil {
 			return nil, err
 		}
+		redis.SetLibraryLogger(a.logger) // the library's own goes to standard error
 		c.Sealer, c.Now, c.Logger, c.AllowAway = sealer, a.now, a.logger, true
 		db, err := redis.Open(ctx, c)
 		if err != nil {
