@@ -304,6 +304,8 @@ func (s *storm) replace() {
 	if !s.whole("before a replica is replaced") {
 		return
 	}
+	// One that finds no keys at all would begin a ring of its own.
+	redistest.Until(s.t, "key ring is put back", func() bool { return s.primary.Do(s.t, "EXISTS", "{writ}:cell:signing-keys") == int64(1) })
 	defer s.trouble(false, n)()
 	r.kill()
 	back := s.trouble(true, n)

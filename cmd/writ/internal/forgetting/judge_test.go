@@ -133,14 +133,18 @@ func (r *record) revoked(g *grant, v *verdict, hit *verifier.RevokedError) {
 
 // exchanged holds an exchange to what is known: no principal in quarantine gets a token,
 // and every refusal has a cause.
-func (r *record) exchanged(n int, principals []string, asked time.Time, err error) {
+func (r *record) exchanged(n int, principals, roles []string, asked time.Time, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var holds []*fact
+	var holds, hits []*fact
 	for _, p := range principals {
 		holds = append(holds, r.facts[key("agent", p)]...)
 		holds = append(holds, r.facts[key("subject", p)]...)
 	}
+	for _, role := range roles {
+		hits = append(hits, r.facts[key("role", role)]...)
+	}
+	live := func(f *fact) bool { return f.lift == nil || f.lift.acked.IsZero() || !r.settled(f.lift, n, asked) }
 	if err == nil {
 		for _, f := range holds {
 			since := f.since[n]
@@ -153,8 +157,11 @@ func (r *record) exchanged(n int, principals []string, asked time.Time, err erro
 	}
 	r.counts.refusedExchanges++
 	var refused *client.ResponseError
-	switch {
-	case !errors.As(err, &refused) || refused.Status == http.StatusServiceUnavailable:
+	switch answered := errors.As(err, &refused); {
+	case answered && refused.Status == http.StatusServiceUnavailable && slices.ContainsFunc(hits, live) && !r.wasTroubled(n, asked):
+		// What would be minted would be refused at once: the rule has no place in the log yet.
+		r.counts.refusals["exchange: rule or quarantine"]++
+	case !answered || refused.Status == http.StatusServiceUnavailable:
 		what := "exchange: no answer"
 		if refused != nil {
 			what = "exchange: stale replica"
@@ -163,7 +170,7 @@ func (r *record) exchanged(n int, principals []string, asked time.Time, err erro
 		if !r.wasTroubled(n, asked) {
 			r.violation("replica %d does not answer an exchange, and nothing was wrong with it: %v", n, err)
 		}
-	case slices.ContainsFunc(holds, func(f *fact) bool { return f.lift == nil || f.lift.acked.IsZero() || !r.settled(f.lift, n, asked) }):
+	case slices.ContainsFunc(holds, live):
 		r.counts.refusals["exchange: rule or quarantine"]++
 	default:
 		r.violation("replica %d refuses an exchange of %v without a cause: %v", n, principals, err)

@@ -102,11 +102,11 @@ func (l *load) exchange(n int, rng *rand.Rand) {
 		i, u := rng.IntN(len(crew.agents)), -1
 		agent := crew.agents[i]
 		q := client.Request{SubjectToken: l.workload(agent), Scopes: []string{scope}, Task: fmt.Sprintf("task-%x", rng.Uint32())}
-		who := []string{"k8s:" + agent}
+		who, roles := []string{"k8s:" + agent}, []string{"team-" + agent[:1]}
 		if rng.IntN(3) == 0 {
 			u = rng.IntN(len(crew.users))
 			q.SubjectToken, q.ActorToken = l.person(crew.users[u]), q.SubjectToken
-			who = append(who, "user:"+crew.users[u])
+			who, roles = append(who, "user:"+crew.users[u]), append(roles, "staff")
 		}
 		if rng.IntN(8) == 0 {
 			q.TTL = 3 * time.Second
@@ -117,7 +117,7 @@ func (l *load) exchange(n int, rng *rand.Rand) {
 		if l.ctx.Err() != nil {
 			return
 		}
-		l.exchanged(n, who, asked, err)
+		l.exchanged(n, who, roles, asked, err)
 		var refused *client.ResponseError
 		switch {
 		case err == nil:

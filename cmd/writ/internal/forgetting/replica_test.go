@@ -1,6 +1,7 @@
 package forgetting_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -161,7 +162,7 @@ func (r *replica) operator(w *world) *client.Admin {
 	return a
 }
 
-// output keeps the end of what a process writes.
+// output keeps the end of what a process writes, without its refusals: there are many.
 type output struct {
 	mu   sync.Mutex
 	text []byte
@@ -170,6 +171,9 @@ type output struct {
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if bytes.Contains(p, []byte("path=/token")) || bytes.Contains(p, []byte("exchange unavailable")) {
+		return len(p), nil
+	}
 	if o.text = append(o.text, p...); len(o.text) > 64<<10 {
 		o.text = append([]byte(nil), o.text[len(o.text)-32<<10:]...)
 	}
