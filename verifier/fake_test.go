@@ -58,6 +58,7 @@ type broker struct {
 	part      int                       // rules in a part of a snapshot
 	download  func(http.ResponseWriter) // serves the whole list; nil: there is no such address
 	loads     int
+	reports   []wire.RefusalReport
 }
 
 func newBroker(t testing.TB) *broker {
@@ -138,13 +139,22 @@ func (b *broker) routes() http.Handler {
 	mux.HandleFunc("GET "+wire.PathMetadata, func(w http.ResponseWriter, _ *http.Request) {
 		records, _ := json.Marshal(b.recordSet)
 		m := wire.Metadata{Issuer: b.URL, JWKSURI: b.URL + wire.PathJWKS, RevocationFeed: b.URL + wire.PathFeed,
-			RevocationAck: b.URL + wire.PathAck, RecordsJWKS: records, MaxTokenTTL: 3600}
+			RevocationAck: b.URL + wire.PathAck, RevocationRefusals: b.URL + wire.PathRefusals, RecordsJWKS: records, MaxTokenTTL: 3600}
 		b.mu.Lock()
 		if b.download != nil {
 			m.RevocationSnapshot = b.URL + wire.PathSnapshot
 		}
 		b.mu.Unlock()
 		_ = json.NewEncoder(w).Encode(m)
+	})
+	mux.HandleFunc("POST "+wire.PathRefusals, func(w http.ResponseWriter, r *http.Request) {
+		var in wire.RefusalReport
+		if json.NewDecoder(r.Body).Decode(&in) != nil || !b.authorized(r) {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		b.set(func() { b.reports = append(b.reports, in) })
+		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc("GET "+wire.PathSnapshot, func(w http.ResponseWriter, r *http.Request) {
 		if !b.authorized(r) || r.Header.Get("Accept") != wire.TypeBulkSnapshot {

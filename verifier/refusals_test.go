@@ -1,0 +1,49 @@
+package verifier_test
+
+import (
+	"testing"
+
+	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/token"
+)
+
+// TestRefusalsAreReported: in batches, once a token, and with a count of what did not fit.
+func TestRefusalsAreReported(t *testing.T) {
+	b := newBroker(t)
+	v := b.run()
+	rule := b.revoke(revocation.SelectTask, "gone")
+	eventually(t, "the rule is here", func() bool { return v.Position() == b.index.Position() })
+	const tokens = 3000 // more than wait
+	for range tokens {
+		raw := b.mint(func(c *token.Claims) { c.Task, c.Rev = "gone", token.Rev{} })
+		for range 3 {
+			if _, err := v.Verify(t.Context(), raw); err == nil {
+				t.Fatal("not revoked")
+			}
+		}
+	}
+	var told map[string]bool
+	var dropped int64
+	eventually(t, "a report", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		told, dropped = map[string]bool{}, 0
+		for _, r := range b.reports {
+			if len(r.Refusals) > wire.MaxRefusals || r.Name != "warehouse-1" || r.Verifier == "" {
+				t.Fatalf("report of %d by %q %q", len(r.Refusals), r.Name, r.Verifier)
+			}
+			dropped += r.Dropped
+			for _, one := range r.Refusals {
+				if one.RuleID != rule.ID || told[one.TokenID] {
+					t.Fatalf("%+v is wrong, or told twice", one)
+				}
+				told[one.TokenID] = true
+			}
+		}
+		return len(told) > 0
+	})
+	if len(told) > wire.MaxRefusals*2 || dropped == 0 {
+		t.Errorf("%d told at once, %d dropped", len(told), dropped)
+	}
+}
