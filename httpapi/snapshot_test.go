@@ -12,8 +12,14 @@ import (
 	"github.com/writbroker/writ/token"
 )
 
+// got is an answer that was read to its end.
+type got struct {
+	StatusCode int
+	Header     http.Header
+}
+
 // getSnapshot fetches the list with headers in pairs.
-func (s *server) getSnapshot(query, auth string, headers ...string) (*http.Response, []byte) {
+func (s *server) getSnapshot(query, auth string, headers ...string) (got, []byte) {
 	s.tb.Helper()
 	req, err := http.NewRequestWithContext(s.tb.Context(), http.MethodGet, s.public.URL+"/revocations/snapshot"+query, nil)
 	if err != nil {
@@ -34,7 +40,7 @@ func (s *server) getSnapshot(query, auth string, headers ...string) (*http.Respo
 	if err != nil {
 		s.tb.Fatal(err)
 	}
-	return resp, body
+	return got{resp.StatusCode, resp.Header}, body
 }
 
 const compact = "application/vnd.writ.snapshot"
@@ -131,7 +137,7 @@ func TestSnapshot(t *testing.T) {
 	})
 }
 
-func second1(_ *http.Response, body []byte) []byte { return body }
+func second1(_ got, body []byte) []byte { return body }
 
 // readAny takes either form.
 func (s *server) readAny(x *revocation.Index, body []byte) error {

@@ -97,7 +97,7 @@ func NewBulk(parts iter.Seq[Snapshot], since token.Rev, takenAt time.Time, sign 
 	if len(signed) > MaxBulkHead || len(out.Parts) > maxParts {
 		return nil, fmt.Errorf("%w: too large", ErrBulk)
 	}
-	out.Head = append([]byte(bulkMagic), binary.BigEndian.AppendUint32(nil, uint32(len(signed)))...) //nolint:gosec // bounded above
+	out.Head = append([]byte(bulkMagic), binary.BigEndian.AppendUint32(nil, uint32(len(signed)))...)
 	out.Head = append(out.Head, signed...)
 	return out, nil
 }
@@ -175,7 +175,7 @@ func readHead(r io.Reader, verify func(jws string) ([]byte, error)) (BulkHead, e
 		if p.Bytes <= 0 || p.Bytes > MaxBulkPart || len(p.SHA256) != sha256.Size {
 			return head, fmt.Errorf("%w: a part of %d bytes", ErrBulk, p.Bytes)
 		}
-		head.Parts = append(head.Parts, BulkPart{p.Bytes, p.SHA256})
+		head.Parts = append(head.Parts, BulkPart(p))
 	}
 	return head, nil
 }

@@ -3,7 +3,6 @@ package journal_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime"
 	"testing"
@@ -37,7 +36,7 @@ func BenchmarkBoot(b *testing.B) {
 	open := func() (*journal.Journal, *revocation.Index) {
 		x := revocation.NewIndex(revocation.Options{})
 		j, err := journal.Open(b.Context(), journal.Config{
-			Dir: dir, Log: absent{}, Index: x, Now: time.Now, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), LogTimeout: time.Millisecond,
+			Dir: dir, Log: absent{}, Index: x, Now: time.Now, Logger: slog.New(slog.DiscardHandler), LogTimeout: time.Millisecond,
 		})
 		if err != nil {
 			b.Fatal(err)
