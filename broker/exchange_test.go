@@ -23,6 +23,7 @@ func TestAnAgentForItself(t *testing.T) {
 		Issuer: brokertest.Audience, Subject: "k8s:analyst", ClientID: "k8s:analyst", Audience: []string{warehouse},
 		IssuedAt: w.Now().Unix(), Expiry: w.Now().Add(brokertest.DefaultTTL).Unix(), ID: c.ID, Scope: c.Scope,
 		Roles: []string{"reader"}, Task: "report-7", Rev: w.Index.Position(), Policy: w.Policy.Current().Short(),
+		Attributes: token.Attributes{"k8s:analyst": {}}, // it is known to have none that a condition reads
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("claims %+v\nwant   %+v", c, want)

@@ -54,13 +54,13 @@ func (p *parties) ids() []string {
 
 // bind makes the act chain of the new token. An act in the subject token is kept whichever
 // parameters came; a may_act names the only principal that may act.
-func (b *Broker) bind(p *parties, actor *identity.Principal, act, mayAct *token.Actor) error {
-	var attributes token.Attributes
+func (b *Broker) bind(p *parties, actor *identity.Principal, act, mayAct *token.Actor, v view) error {
+	var from *token.Claims
 	if p.parent != nil {
-		attributes = p.parent.Attributes
+		from = p.parent.Claims
 	}
 	for _, id := range act.Chain() {
-		known, err := b.known(id, attributes, ErrSubjectToken)
+		known, err := b.known(id, from, v, ErrSubjectToken)
 		if err != nil {
 			return err
 		}
@@ -110,19 +110,23 @@ func (p *parties) refresh(actor *identity.Principal) {
 	}
 }
 
-// known gives the principal that a broker token or an act claim names, with the attributes
-// that the broker token says it was verified to have. An act of a foreign token proves none.
-func (b *Broker) known(id string, attributes token.Attributes, sentinel error) (identity.Principal, error) {
+// known gives the principal that a token of ours, or an act claim, names. What a token of ours
+// carries of its attributes is all of them only if it was minted under the policy that decides
+// now: another one may have read others. An act of a foreign token, for which from is nil, proves none.
+func (b *Broker) known(id string, from *token.Claims, v view, sentinel error) (identity.Principal, error) {
 	src, ok := b.cfg.Identity.SourceOf(id)
 	if !ok {
 		return identity.Principal{}, fmt.Errorf("%w: it names a principal of no identity source", sentinel)
 	}
 	p := identity.Principal{
 		ID: id, Source: src.Name, Prefix: src.SubjectPrefix, Issuer: src.Issuer, Kind: src.Kind,
-		Attributes: attributes[id],
+		Attributes: map[string]any{}, Partial: true,
 	}
-	if p.Attributes == nil {
-		p.Attributes = map[string]any{}
+	if from == nil {
+		return p, nil
+	}
+	if carried, ok := from.Attributes[id]; ok {
+		p.Attributes, p.Partial = carried, from.Policy != v.bundle.Short()
 	}
 	return p, nil
 }

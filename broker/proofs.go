@@ -23,7 +23,7 @@ func (b *Broker) authenticate(ctx context.Context, req *ExchangeRequest, v view)
 			return nil, fmt.Errorf("%w: send client_assertion, or a client certificate", ErrClient)
 		}
 		p := &parties{subject: *client, thumbprint: cmp.Or(client.Thumbprint, client.Confirmation)}
-		return p, b.bind(p, nil, client.Actor, client.MayAct)
+		return p, b.bind(p, nil, client.Actor, client.MayAct, v)
 	}
 	if client != nil && (client.Actor != nil || client.MayAct != nil) {
 		return nil, fmt.Errorf("%w: it carries act or may_act", ErrClient)
@@ -47,7 +47,7 @@ func (b *Broker) authenticate(ctx context.Context, req *ExchangeRequest, v view)
 	if actor != nil {
 		p.thumbprint = cmp.Or(p.thumbprint, actor.Confirmation)
 	}
-	return p, b.bind(p, actor, act, mayAct)
+	return p, b.bind(p, actor, act, mayAct, v)
 }
 
 // client authenticates the client itself: by certificate, by assertion, or by both if they
@@ -105,7 +105,7 @@ func (b *Broker) subjectToken(ctx context.Context, req *ExchangeRequest, v view)
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		subject, err := b.known(parent.Subject, parent.Attributes, ErrSubjectToken)
+		subject, err := b.known(parent.Subject, parent.Claims, v, ErrSubjectToken)
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -159,7 +159,7 @@ func (b *Broker) actorToken(ctx context.Context, req *ExchangeRequest, p *partie
 		return nil, fmt.Errorf("%w: it is bound to a key that was not presented", ErrActorToken)
 	}
 	p.own = append(p.own, proof)
-	actor, err := b.known(proof.Subject, proof.Attributes, ErrActorToken)
+	actor, err := b.known(proof.Subject, proof.Claims, v, ErrActorToken)
 	return &actor, err
 }
 

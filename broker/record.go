@@ -77,12 +77,14 @@ func (x *exchange) event(kind audit.Kind, outcome audit.Outcome) audit.Event {
 
 // attributes are what proofs said of the parties and conditions of the policy read.
 func (x *exchange) attributes() map[string]any {
-	carried := x.carried()
-	if carried == nil {
-		return nil
-	}
-	out := make(map[string]any, len(carried))
-	for id, of := range carried {
+	var out map[string]any
+	for id, of := range x.carried() {
+		if len(of) == 0 {
+			continue
+		}
+		if out == nil {
+			out = map[string]any{}
+		}
 		out[id] = of
 	}
 	return out

@@ -40,6 +40,10 @@ type Principal struct {
 	// Attributes are the mapped claims: string, bool, int64, uint64, float64, []any and
 	// map[string]any of those. It is never nil.
 	Attributes map[string]any
+	// Partial says that an attribute that is not there is not known, rather than known to be
+	// absent: the principal is known by its id alone, or by what a token of ours carries of it. Policy
+	// takes a condition that reads such an attribute for one that cannot be evaluated.
+	Partial bool
 	// IssuedAt is iat (X.509: NotBefore) and Expires is exp (X.509: NotAfter of the leaf), without
 	// leeway. Neither is ever zero.
 	IssuedAt time.Time

@@ -9,17 +9,20 @@ import (
 
 // Carry picks, of what a principal's proof said of it, the attributes that conditions of this bundle
 // read: those must go along with a token, so that an exchange of the token is decided on the
-// same facts. Nil where there are none.
+// same facts. That a name is missing from what Carry gave under this version of the bundle then says
+// that the principal has no such attribute. Nil, and so nothing to rely on, for a Partial
+// principal, and where no condition reads any.
 func (b *Bundle) Carry(p *identity.Principal) map[string]any {
-	if b.readsAll {
-		return maps.Clone(p.Attributes)
+	if p.Partial || (!b.readsAll && len(b.reads) == 0) {
+		return nil
 	}
-	var out map[string]any
+	out := make(map[string]any, len(b.reads))
+	if b.readsAll {
+		maps.Copy(out, p.Attributes)
+		return out
+	}
 	for _, name := range b.reads {
 		if v, ok := p.Attributes[name]; ok {
-			if out == nil {
-				out = make(map[string]any, len(b.reads))
-			}
 			out[name] = v
 		}
 	}
@@ -30,8 +33,8 @@ func (b *Bundle) Carry(p *identity.Principal) map[string]any {
 func (b *Bundle) noteAttributes() {
 	for _, c := range b.conditions {
 		read := c.Attributes()
-		b.reads = append(b.reads, read.Names...)
-		b.readsAll = b.readsAll || read.All
+		b.reads = slices.Concat(b.reads, read.Subject.Names, read.Agent.Names)
+		b.readsAll = b.readsAll || read.Subject.All || read.Agent.All
 	}
 	slices.Sort(b.reads)
 	b.reads = slices.Compact(b.reads)

@@ -117,7 +117,7 @@ func (st *state) addParty(p *identity.Principal) {
 	who := len(st.parties) - 1
 	to := &st.parties[who]
 	to.id, to.kind = p.ID, p.Kind
-	to.view = condition.Party{ID: p.ID, Issuer: p.Issuer, Source: p.Source, Kind: string(p.Kind), Attributes: p.Attributes}
+	to.view = condition.Party{ID: p.ID, Issuer: p.Issuer, Source: p.Source, Kind: string(p.Kind), Attributes: p.Attributes, Partial: p.Partial}
 	st.hits = st.b.inventoryIndex.Find(p.ID, st.hits[:0])
 	for n, hit := range st.hits {
 		rule := &st.b.inventory[hit.Rule]

@@ -194,5 +194,11 @@ func policy() []Mutant {
 			New:      "\t\tlimit = max(limit, 0)",
 			Packages: []string{"./policy"}, Run: "^(TestSoundness|TestAuthorizeFromParent)$",
 		},
+		{
+			Name: "policy: an attribute that is not known passes for absent", File: "policy/internal/condition/attributes.go",
+			Old:      "\tif p == nil || !p.Partial {",
+			New:      "\tif p == nil || p.ID != \"\" {",
+			Packages: []string{"./policy/internal/condition", "./broker"}, Run: "^(TestUnknownAttributes|TestADenyIsNotShedByAForeignAct)$",
+		},
 	}
 }

@@ -1,6 +1,7 @@
 package condition
 
 import (
+	"errors"
 	"strings"
 
 	"cel.dev/cel-go/common/ast"
@@ -9,9 +10,31 @@ import (
 )
 
 // Attributes says which attributes of principals a condition reads.
-type Attributes struct {
+type Attributes struct{ Subject, Agent Named }
+
+// Named are attributes of one principal.
+type Named struct {
 	Names []string // in the order of the text, repeated where it repeats them
 	All   bool     // it may read any: a name is computed, or the attributes are looked at as a whole
+}
+
+// errUnknown: whether a principal has an attribute that the condition reads is not known.
+var errUnknown = errors.New("an attribute that the condition reads is not known")
+
+// known fails if one of these is not known of a principal.
+func (n *Named) known(p *Party) error {
+	if p == nil || !p.Partial {
+		return nil
+	}
+	if n.All {
+		return errUnknown
+	}
+	for _, name := range n.Names {
+		if _, ok := p.Attributes[name]; !ok {
+			return errUnknown
+		}
+	}
+	return nil
 }
 
 // attributesOf finds them in a checked expression: subject.attributes.x, has(…) of it, and
@@ -20,20 +43,25 @@ func attributesOf(checked *ast.AST) Attributes {
 	var out Attributes
 	references := checked.ReferenceMap()
 	visitor := ast.NewExprVisitor(func(e ast.Expr) {
-		name := identOf(e, references)
-		if name != "subject.attributes" && name != "agent.attributes" {
+		var of *Named
+		switch identOf(e, references) {
+		case "subject.attributes":
+			of = &out.Subject
+		case "agent.attributes":
+			of = &out.Agent
+		default:
 			return
 		}
 		nav, ok := e.(ast.NavigableExpr)
 		if !ok {
-			out.All = true
+			of.All = true
 			return
 		}
 		parent, ok := nav.Parent()
 		if field, named := memberOf(parent, ok, e); named {
-			out.Names = append(out.Names, field)
+			of.Names = append(of.Names, field)
 		} else {
-			out.All = true
+			of.All = true
 		}
 	})
 	ast.PreOrderVisit(ast.NavigateAST(checked), visitor)

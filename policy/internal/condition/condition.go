@@ -167,6 +167,12 @@ var errNotBool = errors.New("the condition did not give true or false")
 // Eval evaluates the condition. An error is no result: whoever grants must take it for false,
 // whoever denies for true.
 func (c *Condition) Eval(in *Input) (bool, error) {
+	if err := c.attributes.Subject.known(in.Subject); err != nil {
+		return false, err
+	}
+	if err := c.attributes.Agent.known(in.Agent); err != nil {
+		return false, err
+	}
 	out, _, err := c.program.Eval(in)
 	if err != nil {
 		return false, err

@@ -14,6 +14,8 @@ type Party struct {
 	ID, Issuer, Source, Kind string
 	// Attributes may hold what JSON can, with integers as int64 or uint64. It is read only.
 	Attributes map[string]any
+	// Partial: an attribute that is not there is not known. A condition that reads it fails.
+	Partial bool
 }
 
 // Input is what one evaluation sees. It is reused: set the fields, then Eval.
