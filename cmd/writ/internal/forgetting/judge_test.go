@@ -136,6 +136,7 @@ func (r *record) revoked(g *grant, v *verdict, hit *verifier.RevokedError) {
 func (r *record) exchanged(n int, principals, roles []string, asked time.Time, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	answered := time.Now()
 	var holds, hits []*fact
 	for _, p := range principals {
 		holds = append(holds, r.facts[key("agent", p)]...)
@@ -157,17 +158,17 @@ func (r *record) exchanged(n int, principals, roles []string, asked time.Time, e
 	}
 	r.counts.refusedExchanges++
 	var refused *client.ResponseError
-	switch answered := errors.As(err, &refused); {
-	case answered && refused.Status == http.StatusServiceUnavailable && slices.ContainsFunc(hits, live) && !r.wasTroubled(n, asked):
+	switch spoke := errors.As(err, &refused); {
+	case spoke && refused.Status == http.StatusServiceUnavailable && slices.ContainsFunc(hits, live) && !r.wasTroubled(n, answered):
 		// What would be minted would be refused at once: the rule has no place in the log yet.
 		r.counts.refusals["exchange: rule or quarantine"]++
-	case !answered || refused.Status == http.StatusServiceUnavailable:
+	case !spoke || refused.Status == http.StatusServiceUnavailable:
 		what := "exchange: no answer"
 		if refused != nil {
 			what = "exchange: stale replica"
 		}
 		r.counts.refusals[what]++
-		if !r.wasTroubled(n, asked) {
+		if !r.wasTroubled(n, answered) {
 			r.violation("replica %d does not answer an exchange, and nothing was wrong with it: %v", n, err)
 		}
 	case slices.ContainsFunc(holds, live):

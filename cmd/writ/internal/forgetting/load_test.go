@@ -18,7 +18,7 @@ import (
 type load struct {
 	*world
 	*record
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // ends the load; see stop
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	gates  []sync.RWMutex // by replica: held while no operator may be at work there
@@ -204,11 +204,10 @@ func order(g *grant, rng *rand.Rand) wire.RevokeRequest {
 }
 
 func (l *load) revoke(n int, admin *client.Admin, o wire.RevokeRequest) {
-	rule := l.try(n, o.Selector, o.Value)
+	rule := l.try(n, o.Selector, o.Value, false)
 	var quarantine *fact
 	if (o.Selector == "agent" || o.Selector == "subject") && !o.AllowReissue {
-		quarantine = l.try(n, o.Selector, o.Value)
-		quarantine.quarantine = true
+		quarantine = l.try(n, o.Selector, o.Value, true)
 	}
 	out, err := admin.Revoke(l.ctx, o)
 	if err != nil {

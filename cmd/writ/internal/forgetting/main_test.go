@@ -14,6 +14,7 @@ import (
 
 	"github.com/writbroker/writ/cmd/writ/internal/app"
 	"github.com/writbroker/writ/config"
+	"github.com/writbroker/writ/store/redis"
 )
 
 // replicaConfig makes this binary a replica of the broker instead of a test, so that it
@@ -21,6 +22,7 @@ import (
 const replicaConfig = "WRIT_FORGETTING_REPLICA"
 
 func TestMain(m *testing.M) {
+	redis.SetLibraryLogger(slog.New(slog.DiscardHandler))
 	if file := os.Getenv(replicaConfig); file != "" {
 		if err := serve(file); err != nil {
 			fmt.Fprintln(os.Stderr, "replica:", err)

@@ -140,11 +140,14 @@ func (r *record) matching(c *token.Claims) []*fact {
 	return slices.DeleteFunc(out, func(f *fact) bool { return f.quarantine })
 }
 
-// try notes that an operator asks for a rule.
-func (r *record) try(by int, selector, value string) *fact {
+// try notes that an operator asks for a rule, or for a quarantine.
+func (r *record) try(by int, selector, value string, quarantine bool) *fact {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f := &fact{selector: selector, value: value, by: by, tried: time.Now(), since: make([]time.Time, len(r.confirmed))}
+	f := &fact{
+		selector: selector, value: value, quarantine: quarantine, by: by, tried: time.Now(),
+		since: make([]time.Time, len(r.confirmed)),
+	}
 	r.facts[key(selector, value)] = append(r.facts[key(selector, value)], f)
 	return f
 }
