@@ -29,8 +29,8 @@ func Forgetting() []Mutant {
 		},
 		{
 			Name: "forgetting: a heartbeat without a confirmed tail", File: "revocation/journal/feed.go",
-			Old:      `		h.ConfirmedAgoMS = ago.Milliseconds()`,
-			New:      `		h.ConfirmedAgoMS = 0 * ago.Milliseconds()`,
+			Old:      `		h.ConfirmedAgoMS = (ago`,
+			New:      `		h.ConfirmedAgoMS = 0 * (ago`,
 			Packages: []string{packages}, Run: test,
 		},
 		{

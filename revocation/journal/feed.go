@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/writbroker/writ/revocation"
 	"github.com/writbroker/writ/token"
@@ -231,7 +232,7 @@ func (j *Journal) Heartbeat() revocation.Heartbeat {
 	h := revocation.Heartbeat{Position: j.cfg.Index.Position(), ConfirmedAgoMS: -1, Replica: j.cfg.Replica, Pending: j.pending.len()}
 	if j.confirmed.Load() != nil {
 		ago := j.Staleness(j.cfg.Now())
-		h.ConfirmedAgoMS = ago.Milliseconds()
+		h.ConfirmedAgoMS = (ago + time.Millisecond - 1).Milliseconds() // rounded up: never younger than it is
 	}
 	return h
 }
