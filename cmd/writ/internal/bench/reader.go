@@ -71,7 +71,7 @@ func (a *arrivals) after(d time.Duration) []time.Duration {
 
 // openFiles makes sure that this process may open so many files more.
 func openFiles(n int) error {
-	need := uint64(n + spareFiles) //nolint:gosec // a count
+	need := uint64(n + spareFiles)
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("reading the limit of open files: %w", err)
