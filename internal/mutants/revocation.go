@@ -181,7 +181,7 @@ func (q *check) revoked(`,
 		},
 		{
 			Name: "revocation/journal: tokens are minted between two logs", File: "revocation/journal/scan.go",
-			Old: `	j.confirmed.Store(0)
+			Old: `	j.confirmed.Store(nil)
 `,
 			New:      ``,
 			Packages: []string{journal}, Run: "TestNoTokenIsMintedBetweenTwoLogs",
