@@ -31,7 +31,7 @@ import (
 
 const (
 	// Install is the command that installs what this package runs, on Debian;
-	// install.sh does it where it may.
+	// make redis does it where it may.
 	Install = "RUNLEVEL=1 apt-get install -y --no-install-recommends redis-server redis-sentinel redis-tools"
 
 	patience = 30 * time.Second
