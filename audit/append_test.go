@@ -236,6 +236,7 @@ func TestHungDiskBlocksNobodyBeyondTheBound(t *testing.T) {
 		}
 		hang.Store(false)
 		close(release)
+		time.Sleep(10 * time.Millisecond) // the writer paces the batches that had piled up
 		synctest.Wait()
 		if err := l.Healthy(); err != nil {
 			t.Errorf("after the disk came back: %v", err)
