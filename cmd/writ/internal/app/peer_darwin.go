@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"net"
 
@@ -19,14 +20,7 @@ func peerUID(c *net.UnixConn) (int, error) {
 		cred, fault = unix.GetsockoptXucred(int(fd), unix.SOL_LOCAL, unix.LOCAL_PEERCRED) //nolint:gosec // a descriptor fits an int
 	})
 	if err != nil || fault != nil {
-		return 0, fmt.Errorf("reading peer: %w", firstError(err, fault))
+		return 0, fmt.Errorf("reading peer: %w", errors.Join(err, fault))
 	}
 	return int(cred.Uid), nil
-}
-
-func firstError(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
