@@ -172,6 +172,10 @@ type Revocation struct {
 	MaxStaleness time.Duration `yaml:"max_staleness"`
 	Heartbeat    time.Duration `yaml:"heartbeat"`
 	JournalDir   string        `yaml:"journal_dir"`
+	// ReplicaAbsence is how long the others wait for a replica that has fallen silent, and may
+	// hold revocations that they do not know, before they confirm without it. 0 is half of
+	// MaxStaleness: one that died does not make the others refuse.
+	ReplicaAbsence time.Duration `yaml:"replica_absence"`
 }
 
 // RateLimits are token buckets: Rate a second, up to Burst at once.

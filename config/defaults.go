@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"path/filepath"
 	"time"
 )
@@ -46,10 +47,11 @@ func Default() *Config {
 	}
 }
 
-// settle fills in the paths that hang on data_dir, and makes all absolute: a
+// settle fills in what hangs on other settings, and makes all paths absolute: a
 // relative one starts at the folder of the configuration file, so that the
 // broker means the same files whatever directory it is started in.
 func (c *Config) settle(base string) {
+	c.Revocation.ReplicaAbsence = cmp.Or(c.Revocation.ReplicaAbsence, c.Revocation.MaxStaleness/2)
 	for _, p := range c.derivedPaths() {
 		if *p.value == "" {
 			*p.value = filepath.Join(c.DataDir, p.name)

@@ -29,6 +29,7 @@ var tree = []home{
 	{path: "keys/awskms", adapter: true, imports: []string{"keys"}},
 	{path: "revocation", pure: true, imports: []string{"scopes", "token"}},
 	{path: "revocation/journal", imports: []string{"revocation", "store"}},
+	{path: "revocation/roll", imports: []string{"store"}},
 	{path: "revocation/fleet", imports: []string{"revocation", "store"}},
 	{path: "audit", imports: []string{"scopes", "identity", "policy"}},
 	{path: "mint", imports: []string{"policy", "token", "keys"}},

@@ -34,6 +34,12 @@ func Forgetting() []Mutant {
 			Packages: []string{packages}, Run: test,
 		},
 		{
+			Name: "forgetting: replicas do not wait for each other", File: "revocation/journal/follow.go",
+			Old:      `lineage); since.Before(at) {`,
+			New:      `lineage); false {`,
+			Packages: []string{packages}, Run: test,
+		},
+		{
 			Name: "forgetting: lifted rules are put back", File: "revocation/index.go",
 			Old: `		k.kill(r)
 	}

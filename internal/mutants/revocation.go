@@ -5,6 +5,7 @@ func revocation() []Mutant {
 	const (
 		index   = "./revocation"
 		journal = "./revocation/journal"
+		roll    = "./revocation/roll"
 	)
 	return []Mutant{
 		{
@@ -55,6 +56,38 @@ func (q *check) revoked(`,
 	}
 	if l.covers`,
 			Packages: []string{index}, Run: "TestIndexIsTheModel",
+		},
+		{
+			Name: "roll: what others hold is not waited for", File: "revocation/journal/follow.go",
+			Old:      `lineage); since.Before(at) {`,
+			New:      `lineage); false {`,
+			Packages: []string{journal}, Run: "TestSimulation",
+		},
+		{
+			Name: "roll: a mark counts from when it was read", File: "revocation/roll/roll.go",
+			Old:      `	at := r.before(m.Saw[r.cfg.Replica])`,
+			New:      `	at := now`,
+			Packages: []string{journal, roll}, Run: "TestSimulation|TestAttackerWithTheStore",
+		},
+		{
+			Name: "roll: a mark counts in any lineage", File: "revocation/roll/roll.go",
+			Old: `		if o.lineage != lineage {`, New: `		if false {`,
+			Packages: []string{roll}, Run: "TestAnotherLineageSaysNothing",
+		},
+		{
+			Name: "roll: whoever slept gives the others up", File: "revocation/roll/roll.go",
+			Old: `		r.steady = now //`, New: `		_ = now //`,
+			Packages: []string{roll}, Run: "TestOneThatSleptGivesNobodyUp",
+		},
+		{
+			Name: "roll: a restart waits for nobody", File: "revocation/roll/roll.go",
+			Old: `	r.keep(ctx)`, New: `	_ = r.keep`,
+			Packages: []string{roll}, Run: "TestARestartKnowsWhomToWaitFor",
+		},
+		{
+			Name: "revocation: a kill during a scan leaves readers to resume", File: "revocation/journal/replica.go",
+			Old: `		j.ahead = true`, New: `		j.ahead = false`,
+			Packages: []string{journal}, Run: "TestKilledDuringAScan",
 		},
 		{
 			Name: "revocation: the position is stamped late", File: "revocation/index.go",

@@ -359,3 +359,49 @@ func TestPlaceInALostLogIsNotForgotten(t *testing.T) {
 		s.want(r.index, r.name, rule, stamped, false)
 	}
 }
+
+// TestKilledDuringAScan: a replica reads another log, and is killed before it has read all.
+// It knows more than its own log holds up to its position, so nobody may resume from there, and
+// what its log lacks it puts there.
+func TestKilledDuringAScan(t *testing.T) {
+	s := newStage(t)
+	a, b := s.replica("a", 0, newMemFS()), s.replica("b", time.Minute, newMemFS())
+	s.revoke(a, "log")
+	s.sync(a, b)
+	at := a.index.Position()
+
+	own := s.data.fork(s.data.len())
+	own.instance = s.data.instance // the very process
+	s.data.wipe()
+	other := s.revoke(b, "log")
+	a.log.fault = failAfterReads(2)
+	if err := a.Sync(t.Context()); err == nil {
+		t.Fatal("it was to break off")
+	}
+	if _, ok := a.index.Rule(other.ID); !ok {
+		t.Fatal("it was to read something")
+	}
+
+	a = s.replica("a", 0, a.disk)
+	a.log.data = own
+	if sub := a.Subscribe(at); !sub.Snapshot {
+		t.Errorf("a reader at %v resumes with %d events; the replica knows a rule beyond", at, len(sub.Backlog))
+	}
+	s.sync(a)
+	if at, ok := a.index.Rule(other.ID); !ok || len(at.Entries) < 2 {
+		t.Errorf("the rule is not in the log that the replica follows: %+v", at)
+	}
+}
+
+// failAfterReads lets so many reads pass.
+func failAfterReads(n int) func(string) (error, bool) {
+	return func(call string) (error, bool) {
+		if call == "read" {
+			n--
+		}
+		if n < 0 {
+			return errDown, false
+		}
+		return nil, false
+	}
+}

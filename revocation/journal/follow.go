@@ -58,6 +58,11 @@ func (j *Journal) Sync(ctx context.Context) error {
 
 // follow is Sync with the gate held.
 func (j *Journal) follow(ctx context.Context) error {
+	if j.cfg.Roll != nil {
+		if err := j.cfg.Roll.Read(ctx); err != nil {
+			return err
+		}
+	}
 	for idle, least := 0, all; ; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -92,10 +97,33 @@ func (j *Journal) follow(ctx context.Context) error {
 		}
 		if again == nothing {
 			j.lost = token.Rev{}
-			j.confirmed.Store(&began)
-			return nil
+			return j.confirm(ctx, began, j.position().Lineage)
 		}
 	}
+}
+
+// confirm notes that index and log agreed after a moment; with others who share the log,
+// no more than all of them vouch for. What was confirmed once stays so: the log may lose it,
+// this replica does not.
+func (j *Journal) confirm(ctx context.Context, at time.Time, lineage uint64) (err error) {
+	if j.cfg.Roll != nil {
+		bounded, cancel := context.WithTimeout(ctx, j.cfg.LogTimeout)
+		defer cancel()
+		var since time.Time
+		if since, err = j.cfg.Roll.Vouch(bounded, lineage); since.Before(at) {
+			at = since
+		}
+	}
+	if before := j.confirmed.Load(); before != nil {
+		j.held = before
+	}
+	if j.held != nil && at.Before(*j.held) {
+		at = *j.held
+	}
+	if !at.IsZero() {
+		j.confirmed.Store(&at)
+	}
+	return err
 }
 
 // readTo applies the log up to its end. It reports whether it met the position of

@@ -44,6 +44,21 @@ type Config struct {
 	Buffer       int           // events that a subscriber may lag, and that one may have missed and resume. 0 = 4096
 	FS           FS            // nil = the operating system's
 	Replica      string        // names this replica in heartbeats; may be empty
+	Roll         Roll          // nil where no other replica shares the log
+}
+
+// Roll is what the other replicas have put into the log (package roll).
+type Roll interface {
+	// Read takes what they vouch for. It is called before the log is followed.
+	Read(ctx context.Context) error
+	// Vouch says that all that is known here was in the log, of the given lineage, after the last
+	// Read. It returns up to when all others have said so, zero if not all have; the time
+	// is good whatever the error.
+	Vouch(ctx context.Context, lineage uint64) (time.Time, error)
+	// Leave says that this replica stops with everything in the log.
+	Leave(ctx context.Context) error
+	// Awaited names the replicas that are late.
+	Awaited() []string
 }
 
 // Result says what became of an accepted revocation.
@@ -61,6 +76,7 @@ type Journal struct {
 	gate chan struct{} // holds one value while the log is being followed
 	scan *scan         // guarded by gate: set while the log is read again from its start
 	lost token.Rev     // guarded by gate: the position that was no longer in the log
+	held *time.Time    // guarded by gate: confirmed, as it was before the log was read again
 
 	confirmed atomic.Pointer[time.Time] // when the index was last confirmed; nil is never
 	away      atomic.Bool               // the last attempt to follow the log failed
@@ -75,6 +91,7 @@ type Journal struct {
 	file    *frames // nil where there is none, or it failed
 	tail    [][]byte
 	behind  []byte // read from the log, and not in the file yet; empty but in readTo
+	ahead   bool   // while recovering: the file holds more than the log did up to the cursor
 	copying bool   // a replacement file is being written; tail collects what comes meanwhile
 	live    int64  // bytes of the file after the last replacement
 	glass   []BreakGlass
@@ -334,7 +351,8 @@ func (j *Journal) entriesOfRule(id string) []token.Rev {
 func (j *Journal) Ready() bool { return j.Staleness(j.cfg.Now()) <= j.cfg.MaxStaleness }
 
 // Staleness is how long ago the index was last confirmed against the log's tail:
-// everything in the log was applied, and everything known here was in the log. It is
+// everything in the log was applied, everything known here was in the log, and so was what
+// any other replica knew that is not silent for too long. It is
 // the greatest duration before the first time. Of the monotonic and the wall clock the one counts
 // that says more: neither a clock that is set back nor a machine that slept makes old news fresh.
 func (j *Journal) Staleness(now time.Time) time.Duration {

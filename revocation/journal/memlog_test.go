@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ type dataset struct {
 	instance string
 	records  []store.Record
 	opener   map[store.Lineage]string // of complete lineages
+	cells    map[string]store.Versioned
 }
 
 // world names instances and lineages, the same for the same seed.
@@ -46,7 +48,7 @@ func (w *world) lineage() store.Lineage {
 }
 
 func newDataset(w *world) *dataset {
-	return &dataset{world: w, instance: w.instance(), opener: map[store.Lineage]string{}}
+	return &dataset{world: w, instance: w.instance(), opener: map[store.Lineage]string{}, cells: map[string]store.Versioned{}}
 }
 
 // fork gives what another process would serve after a replication up to n records.
@@ -55,6 +57,9 @@ func (d *dataset) fork(n int) *dataset {
 	defer d.mu.Unlock()
 	out := newDataset(d.world)
 	out.records = slices.Clone(d.records[:min(n, len(d.records))])
+	if n >= len(d.records) { // one that lost records may have lost what came after them
+		out.cells = maps.Clone(d.cells)
+	}
 	for _, r := range out.records {
 		if r.Marker {
 			out.opener[r.Lineage] = d.opener[r.Lineage]
@@ -81,6 +86,7 @@ func (d *dataset) wipe() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.instance, d.records, d.opener = d.world.instance(), nil, map[store.Lineage]string{}
+	clear(d.cells)
 }
 
 func (d *dataset) tail() store.Tail {
@@ -200,6 +206,41 @@ func (l *memLog) Open(_ context.Context, seen store.Tail, restore []store.Entry)
 		return nil
 	})
 	return p, err
+}
+
+// memCell is the cells of whichever dataset a replica reaches. Like those of a shared store it
+// knows the greatest version that this process has seen.
+type memCell struct {
+	log  *memLog
+	seen map[string]uint64
+}
+
+func (c *memCell) Get(_ context.Context, name string) (v store.Versioned, err error) {
+	err = c.log.do("get", func(d *dataset) error {
+		v = d.cells[name]
+		switch seen := c.seen[name]; {
+		case v.Version < seen:
+			v = store.Versioned{Version: seen}
+			return store.ErrRollback
+		case v.Version == 0:
+			return store.ErrNotFound
+		}
+		c.seen[name] = v.Version
+		return nil
+	})
+	return v, err
+}
+
+func (c *memCell) Swap(_ context.Context, name string, old uint64, value []byte) (version uint64, err error) {
+	err = c.log.do("swap", func(d *dataset) error {
+		if at := max(d.cells[name].Version, c.seen[name]); at != old {
+			return store.ErrConflict
+		}
+		d.cells[name] = store.Versioned{Version: old + 1, Value: slices.Clone(value)}
+		version, c.seen[name] = old+1, old+1
+		return nil
+	})
+	return version, err
 }
 
 var _ store.Log = (*memLog)(nil)

@@ -23,6 +23,7 @@ const (
 	sweepEvery  = time.Minute
 	maxBackoff  = 2 * time.Second
 	minBackoff  = 50 * time.Millisecond
+	awaiting    = 8 // times as often is the tail confirmed, while others are late
 )
 
 // recover reads the file into the index, or makes an empty one.
@@ -48,6 +49,9 @@ func (j *Journal) recover() error {
 		return j.replace()
 	}
 	j.file, j.live = file, file.size
+	if j.ahead {
+		j.beginScan(j.cur.at)
+	}
 	if err := j.cfg.Index.Merge(revocation.Snapshot{Last: true, Position: j.cur.stampable()}); err != nil {
 		return fmt.Errorf("recovering the position: %w", err)
 	}
@@ -75,7 +79,7 @@ func (j *Journal) replay(kind byte, body []byte) error {
 		return nil
 	case kindCursor:
 		c, err := decodeCursor(body)
-		j.cur = c
+		j.cur, j.ahead = c, false
 		return err
 	case kindGlass:
 		var b BreakGlass
@@ -100,6 +104,7 @@ func (j *Journal) replay(kind byte, body []byte) error {
 		j.pending.add(keyOf(&e))
 	} else {
 		j.settle(&e)
+		j.ahead = true
 	}
 	return nil
 }
@@ -222,7 +227,7 @@ func (j *Journal) writeLive(out *replacement, local []revocation.Event, cur curs
 }
 
 // Run follows the log until ctx ends, sweeps what has expired, and keeps the file
-// small. It returns nil when ctx ended.
+// small. It returns nil when ctx ended, and has then told the other replicas so.
 func (j *Journal) Run(ctx context.Context) error {
 	failures := 0
 	swept := j.cfg.Now()
@@ -242,7 +247,24 @@ func (j *Journal) Run(ctx context.Context) error {
 		backoff := min(minBackoff<<min(failures, 10), maxBackoff)
 		j.sleep(ctx, backoff/2+rand.N(backoff/2)) //nolint:gosec // jitter
 	}
+	j.leave(context.WithoutCancel(ctx))
 	return nil
+}
+
+// leave tells the other replicas not to wait for this one, if everything is in the log.
+func (j *Journal) leave(ctx context.Context) {
+	if j.cfg.Roll == nil || j.away.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, j.cfg.LogTimeout)
+	defer cancel()
+	err := j.Sync(ctx)
+	if err == nil {
+		err = j.cfg.Roll.Leave(ctx)
+	}
+	if err != nil {
+		j.cfg.Logger.WarnContext(ctx, "the other replicas will wait for this one", "error", err)
+	}
 }
 
 // maintain replaces a file that has grown, or failed.
@@ -269,7 +291,11 @@ func (j *Journal) wait(ctx context.Context) {
 		j.sleep(ctx, j.cfg.Poll)
 		return
 	}
-	bounded, cancel := context.WithTimeout(ctx, j.cfg.Confirm)
+	confirm := j.cfg.Confirm
+	if j.cfg.Roll != nil && len(j.cfg.Roll.Awaited()) > 0 {
+		confirm /= awaiting
+	}
+	bounded, cancel := context.WithTimeout(ctx, confirm)
 	failed := make(chan bool, 1)
 	go func() {
 		err := waiter.Wait(bounded, position(j.position()))

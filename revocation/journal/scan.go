@@ -14,15 +14,24 @@ type scan struct{ held *revocation.Index }
 // it any more, so it went back, or it is another.
 func (j *Journal) rewind(ctx context.Context, at token.Rev) {
 	j.cfg.Logger.WarnContext(ctx, "revocation log lost a position, reading it again", "position", at.String())
+	// Not ready until all is whole: no one position could say what a minter had
+	// applied of two logs.
+	if before := j.confirmed.Swap(nil); before != nil {
+		j.held = before
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.beginScan(at)
+}
+
+// beginScan is also how a replica begins that was killed during a scan: it knows more
+// than the log held up to its position, so nobody may resume there, and what of that the log
+// lacks has to be found. Called with mu held, if anybody else can know of the journal.
+func (j *Journal) beginScan(at token.Rev) {
 	j.scan = &scan{held: revocation.NewIndex(revocation.Options{})}
 	if j.lost.IsZero() {
 		j.lost = at
 	}
-	// Not ready until all is whole: no one position could say what a minter had
-	// applied of two logs.
-	j.confirmed.Store(nil)
-	j.mu.Lock()
-	defer j.mu.Unlock()
 	j.cur = cursor{}
 	j.feed.forget(true)
 }

@@ -103,7 +103,7 @@ func claimsFor(r *revocation.Rule, rev token.Rev, issued time.Time) *token.Claim
 
 type counts struct {
 	Minted, Logged, Local, Refused, Lifted, Kills, Failovers, Splits, CameBack, Wipes int
-	Hits, Proven, Snapshots, Resumes                                                  int
+	Hits, Proven, Snapshots, Resumes, Confirmed                                       int
 }
 
 func (c *counts) add(o *counts) {
@@ -121,11 +121,12 @@ func (c *counts) add(o *counts) {
 	c.Proven += o.Proven
 	c.Snapshots += o.Snapshots
 	c.Resumes += o.Resumes
+	c.Confirmed += o.Confirmed
 }
 
 // check reports what the simulation did not exercise.
 func (c *counts) check(t *testing.T) {
-	if c.Minted == 0 || c.Logged == 0 || c.Local == 0 || c.Lifted == 0 || c.Hits == 0 || c.Proven == 0 || c.Snapshots == 0 || c.Resumes == 0 {
+	if c.Minted == 0 || c.Logged == 0 || c.Local == 0 || c.Lifted == 0 || c.Hits == 0 || c.Proven == 0 || c.Snapshots == 0 || c.Resumes == 0 || c.Confirmed == 0 {
 		t.Errorf("the simulation shows nothing: %+v", *c)
 	}
 }
@@ -284,16 +285,40 @@ func (s *sim) drainOne(v *reader) (current bool) {
 	if !v.index.Covers(v.index.Position(), h.Position) {
 		s.t.Errorf("seed %d step %d: a verifier that has applied all is at %v, its replica at %v", s.seed, s.step, v.index.Position(), h.Position)
 	}
+	s.checkConfirmed(v, h)
 	for rule := range v.from.index.Rules() {
 		have, ok := v.index.Rule(rule.ID)
 		if _, lifted := v.index.Lifted(rule.ID); !ok && !lifted {
 			s.t.Errorf("seed %d step %d: a verifier that has applied all lacks rule %s", s.seed, s.step, rule.ID)
 		}
-		if ok && len(have.Entries) < len(rule.Entries) {
+		// A replica by whose clock the rule is over tells nothing of it any more.
+		if ok && len(have.Entries) < len(rule.Entries) && !s.over(&simRule{Rule: rule}) {
 			s.t.Errorf("seed %d step %d: a verifier that has applied all knows %v of rule %s, its replica %v", s.seed, s.step, have.Entries, rule.ID, rule.Entries)
 		}
 	}
 	return true
+}
+
+// checkConfirmed holds for a verifier that has applied all, and has this heartbeat: it lacks
+// nothing that anybody had acknowledged by the time of the confirmation, wherever that was,
+// and whatever the log has lost since.
+func (s *sim) checkConfirmed(v *reader, h revocation.Heartbeat) {
+	if h.ConfirmedAgoMS < 0 {
+		return
+	}
+	confirmed := s.now.Add(-time.Duration(h.ConfirmedAgoMS) * time.Millisecond)
+	for i, rule := range s.rules {
+		if !rule.acked || !rule.at.Before(confirmed) || s.over(rule) {
+			continue
+		}
+		_, live := v.index.Rule(rule.ID)
+		_, lifted := v.index.Lifted(rule.ID)
+		if !live && !lifted {
+			s.t.Errorf("seed %d step %d: a verifier of %s with a confirmation of %v lacks rule %d, acknowledged %v before that",
+				s.seed, s.step, v.from.name, confirmed, i, confirmed.Sub(rule.at))
+		}
+		s.counts.Confirmed++
+	}
 }
 
 // chains shows what each lineage rests on.

@@ -2,6 +2,7 @@ package journal_test
 
 import (
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/revocation/roll"
 	"github.com/writbroker/writ/store"
 	"github.com/writbroker/writ/token"
 )
@@ -22,6 +24,8 @@ import (
 const (
 	simSeeds = 100
 	simSteps = 300
+
+	simAbsence = 1000 * time.Hour // nobody is given up
 )
 
 func TestSimulation(t *testing.T) {
@@ -79,6 +83,7 @@ type replica struct {
 	log   *memLog
 	index *revocation.Index
 	*Journal
+	kept   kept
 	lifted map[int]bool // rules that it has known to be lifted
 }
 
@@ -93,7 +98,8 @@ type reader struct {
 type simRule struct {
 	revocation.Rule
 	acked  bool
-	lifted bool // the lift was acknowledged
+	at     time.Time // when it was acknowledged
+	lifted bool      // the lift was acknowledged
 }
 
 // simToken is a token, and what its minter had applied when it read the position.
@@ -116,6 +122,12 @@ func newSim(t *testing.T, seed uint64, loud bool) *sim {
 		s.replicas = append(s.replicas, r)
 		s.start(r)
 	}
+	// One that the others have not met is not ready, and nobody is sent to it.
+	for range 3 {
+		for _, r := range s.replicas {
+			must(t, r.Sync(t.Context()))
+		}
+	}
 	for range 3 {
 		s.verifiers = append(s.verifiers, &reader{index: revocation.NewIndex(revocation.Options{}), lifted: map[int]bool{}})
 	}
@@ -128,8 +140,20 @@ func (s *sim) clock(r *replica) func() time.Time {
 
 func (s *sim) start(r *replica) {
 	r.index = revocation.NewIndex(revocation.Options{})
-	r.Journal = openJournal(s.t, config{Dir: simDir, Log: r.log, Index: r.index, Now: s.clock(r), FS: r.disk, Buffer: 16})
+	all, err := roll.New(roll.Config{
+		Replica: r.name, Cell: &memCell{log: r.log, seen: map[string]uint64{}}, Kept: &r.kept, Absence: simAbsence,
+		Now: s.clock(r), Logger: slog.New(slog.DiscardHandler),
+	})
+	must(s.t, err)
+	r.Journal = openJournal(s.t, config{Dir: simDir, Log: r.log, Index: r.index, Now: s.clock(r), FS: r.disk, Buffer: 16, Roll: all})
 }
+
+// kept is a file that survives a kill.
+type kept []byte
+
+func (k *kept) Load() ([]byte, error) { return *k, nil }
+
+func (k *kept) Save(value []byte) error { *k = value; return nil }
 
 func (s *sim) say(format string, args ...any) {
 	if s.loud {
@@ -151,6 +175,7 @@ func (s *sim) run() {
 		sum += a.weight
 	}
 	for s.step = range simSteps {
+		s.now = s.now.Add(2 * time.Millisecond)
 		pick := s.rng.IntN(sum)
 		for _, a := range actions {
 			if pick -= a.weight; pick < 0 {
@@ -216,7 +241,7 @@ func (s *sim) revoke() {
 		rule.Selector, rule.Value, rule.Quarantine, rule.ExpiresAt = revocation.SelectAgent, fmt.Sprintf("q:%d", n), true, time.Time{}
 	}
 	res, err := r.Append(s.t.Context(), []revocation.Rule{rule}, nil)
-	s.rules = append(s.rules, &simRule{Rule: rule, acked: err == nil})
+	s.rules = append(s.rules, &simRule{Rule: rule, acked: err == nil, at: s.now})
 	switch {
 	case err != nil:
 		s.counts.Refused++

@@ -25,6 +25,7 @@ import (
 	"github.com/writbroker/writ/revocation"
 	"github.com/writbroker/writ/revocation/fleet"
 	"github.com/writbroker/writ/revocation/journal"
+	"github.com/writbroker/writ/revocation/roll"
 )
 
 // Options are what a configuration file does not say.
@@ -57,7 +58,8 @@ type App struct {
 	index   *revocation.Index
 	acks    *revocation.Acks
 	journal *journal.Journal
-	fleet   *fleet.Fleet // nil where the store is not shared
+	fleet   *fleet.Fleet // nil where the store is not shared, as is roll
+	roll    *roll.Roll
 	rotator *keys.Rotator
 	jwks    *jwks.Cache
 	policy  *policy.Holder

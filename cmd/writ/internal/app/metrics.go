@@ -43,6 +43,7 @@ func (a *App) gauges() {
 		"writ_revocation_rules":             {"Live rules and quarantines.", func() float64 { return float64(a.index.Len()) }},
 		"writ_revocation_staleness_seconds": {"Time since the revocation log's tail was confirmed.", func() float64 { return a.journal.Staleness(a.now()).Seconds() }},
 		"writ_revocation_pending":           {"Rules and lifts that are not in the log yet.", func() float64 { return float64(a.journal.Pending()) }},
+		"writ_revocation_replicas_late":     {"Other replicas that hold up this one's confirmations.", a.replicasLate},
 		"writ_verifiers_connected":          {"Readers of this replica's revocation feed that acknowledge.", func() float64 { return float64(a.acks.Here()) }},
 		"writ_policy_current":               {"1 if the newest bundle is in force, 0 if it is broken and the last good one stays.", func() float64 { return one(a.watcher.status().Current) }},
 		"writ_audit_healthy":                {"1 if the audit log can be written.", func() float64 { return one(a.audit.Healthy() == nil) }},
@@ -50,6 +51,13 @@ func (a *App) gauges() {
 	} {
 		a.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: g.help}, g.read))
 	}
+}
+
+func (a *App) replicasLate() float64 {
+	if a.roll == nil {
+		return 0
+	}
+	return float64(len(a.roll.Awaited()))
 }
 
 func one(b bool) float64 {

@@ -24,6 +24,7 @@ import (
 	"github.com/writbroker/writ/revocation"
 	"github.com/writbroker/writ/revocation/fleet"
 	"github.com/writbroker/writ/revocation/journal"
+	"github.com/writbroker/writ/revocation/roll"
 	"github.com/writbroker/writ/store"
 	"github.com/writbroker/writ/token"
 )
@@ -34,6 +35,11 @@ const (
 	ringName       = "signing-keys"
 	cellTTL        = "greatest-ttl"
 	cellAnchor     = "audit-anchor"
+)
+
+const (
+	confirmEvery = time.Second // the tail of the revocation log is confirmed at least so often,
+	confirmTimes = 8           // and so many times within max_staleness
 )
 
 // maxAncestors bounds how many tokens a token descends from; each adds about 90 bytes.
@@ -189,16 +195,35 @@ func (a *App) openRevocation(ctx context.Context, opt Options) error {
 	life := a.tokenLife()
 	a.index = revocation.NewIndex(revocation.Options{Retain: 2 * life, ForeignSkew: a.cfg.Tokens.Skew})
 	a.acks = revocation.NewAcks(a.now, a.index.Covers)
-	a.journal, err = journal.Open(ctx, journal.Config{
+	cfg := journal.Config{
 		Dir: a.cfg.Revocation.JournalDir, Log: a.store.Log(logRevocations), Index: a.index, Now: a.now,
 		Logger: a.logger, MaxStaleness: a.cfg.Revocation.MaxStaleness, TokenLife: life, FS: opt.journalFS,
-		Replica: a.replica,
-	})
+		Replica: a.replica, Confirm: min(confirmEvery, a.cfg.Revocation.MaxStaleness/confirmTimes),
+	}
+	if a.cfg.Store.Kind == config.StoreRedis {
+		if a.roll, err = a.openRoll(cfg.Confirm / 2); err != nil {
+			return err
+		}
+		cfg.Roll = a.roll
+	}
+	a.journal, err = journal.Open(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("opening revocation journal: %w", err)
 	}
 	a.onClose(a.journal.Close)
 	return a.openFleet()
+}
+
+// openRoll makes this replica wait for what the others may know, where there can be others.
+func (a *App) openRoll(every time.Duration) (*roll.Roll, error) {
+	r, err := roll.New(roll.Config{
+		Replica: a.replica, Cell: a.store.Cells(), Kept: file.NewBackup(filepath.Join(a.cfg.DataDir, "replicas")),
+		Absence: a.cfg.Revocation.ReplicaAbsence, Every: every, Now: a.now, Logger: a.logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening roll of replicas: %w", err)
+	}
+	return r, nil
 }
 
 // openFleet makes the verifiers of all replicas known to each, where there can be others.

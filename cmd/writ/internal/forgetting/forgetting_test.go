@@ -19,11 +19,9 @@ const (
 // everything that happens to four rules:
 //
 //   - No resource server accepts a token later than max_staleness after its revocation was
-//     acknowledged by the replica that it follows. One of another replica does not once it
-//     has a confirmation of the log that is later than the revocation was in the log, which
-//     with 200 is the acknowledgement. What Redis loses before others have read it is in the
-//     log when it has been put back: that is counted. And nobody accepts anything longer
-//     than max_staleness after its replica was cut off from Redis.
+//     acknowledged, with 200 or with 202, by whichever replica; nor once it has a confirmation
+//     that is later than the acknowledgement. And nobody accepts anything longer than
+//     max_staleness after its replica was cut off from Redis.
 //   - When Redis is back and the replicas are ready, no acknowledged rule is missing on any.
 //   - What was lifted does not come back.
 //   - Every refusal has a live rule, a stale feed or its token's end as its cause.
@@ -112,7 +110,6 @@ func (s *storm) whole(last string) bool {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	s.everywhere(began)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counts.whole++

@@ -53,34 +53,14 @@ func (r *record) accepted(g *grant, v *verdict) {
 		if f.acked.IsZero() || f.lift != nil || !r.older(g, f) || !f.acked.Before(v.before) {
 			continue
 		}
-		since := f.since[v.follows]
 		late := v.before.Sub(f.acked)
-		switch {
-		case since.IsZero():
-			r.counts.late(r.why(f, v), late, v.confirmed.After(f.acked))
-		case v.confirmed.After(since):
-			r.violation("%s, of replica %d, accepts a token of replica %d %v after the revocation by %s %q (rule %s, replica %d, local %v) was acknowledged, and %v after it was in the log; it has confirmed the log since; rev %s",
-				v.server, v.follows, g.by, late, f.selector, f.value, f.rule, f.by, f.local, v.before.Sub(since), g.Rev)
-		case v.before.Sub(since) > maxStaleness:
-			r.violation("%s, of replica %d, accepts a token %v after the revocation by %s %q (rule %s) was in the log, without a confirmation since",
-				v.server, v.follows, v.before.Sub(since), f.selector, f.value, f.rule)
+		if v.confirmed.After(f.acked) || late > maxStaleness {
+			r.violation("%s, of replica %d, accepts a token of replica %d %v after the revocation by %s %q (rule %s) was acknowledged by replica %d with %d, with a confirmation that is %v later than that; rev %s",
+				v.server, v.follows, g.by, late, f.selector, f.value, f.rule, f.by, f.answer, v.confirmed.Sub(f.acked), g.Rev)
 		}
+		r.counts.graced++
+		r.counts.longest = max(r.counts.longest, late)
 	}
-}
-
-// why says how a fact can be acknowledged, and not be known to a replica.
-func (r *record) why(f *fact, v *verdict) string {
-	if f.answer == http.StatusOK {
-		return "with 200, what Redis then lost"
-	}
-	here := func(s span) bool { return s.from.Before(v.before) && (s.to.IsZero() || s.to.After(f.tried)) }
-	for _, s := range r.cutOff[f.by] {
-		alone := func(o span) bool { return o.from.Sub(s.from).Abs() < grain }
-		if here(s) && !slices.ContainsFunc(r.cutOff[v.follows], alone) {
-			return "with 202, while it was cut off alone"
-		}
-	}
-	return "with 202, while Redis was away"
 }
 
 // older reports whether a token certainly was minted by a replica that had not applied
@@ -95,7 +75,7 @@ func (r *record) refused(g *grant, v *verdict) {
 	switch {
 	case errors.Is(v.err, verifier.ErrStale):
 		r.counts.refusals["stale feed"]++
-		if !r.wasTroubled(v.follows, v.before) {
+		if !r.wasTroubled(v.before) {
 			r.violation("%s is stale, and nothing was wrong with replica %d; last confirmed %v ago", v.server, v.follows, v.before.Sub(v.confirmed))
 		}
 	case errors.Is(v.err, token.ErrExpired):
@@ -125,7 +105,7 @@ func (r *record) revoked(g *grant, v *verdict, hit *verifier.RevokedError) {
 	if !slices.Contains(matching, f) {
 		r.violation("%s refuses a token by rule %s (%s %q) that does not match", v.server, f.rule, f.selector, f.value)
 	}
-	if l := f.lift; l != nil && !l.acked.IsZero() && !l.since[v.follows].IsZero() && v.confirmed.After(l.since[v.follows]) {
+	if l := f.lift; l != nil && !l.acked.IsZero() && v.confirmed.After(l.acked) {
 		r.violation("%s, of replica %d, refuses a token by rule %s (%s %q), lifted %v ago by replica %d, though it has confirmed the log since",
 			v.server, v.follows, f.rule, f.selector, f.value, v.before.Sub(l.acked), l.by)
 	}
@@ -148,8 +128,7 @@ func (r *record) exchanged(n int, principals, roles []string, asked time.Time, e
 	live := func(f *fact) bool { return f.lift == nil || f.lift.acked.IsZero() || !r.settled(f.lift, n, asked) }
 	if err == nil {
 		for _, f := range holds {
-			since := f.since[n]
-			known := !f.acked.IsZero() && !since.IsZero() && since.Before(asked) && (n == f.by || asked.Sub(since) > maxStaleness)
+			known := !f.acked.IsZero() && f.acked.Before(asked) && (n == f.by || asked.Sub(f.acked) > maxStaleness)
 			if f.quarantine && known && f.lift == nil {
 				r.violation("replica %d issues to %s %v after its quarantine %s was acknowledged by replica %d", n, f.value, asked.Sub(f.acked), f.rule, f.by)
 			}
@@ -159,7 +138,7 @@ func (r *record) exchanged(n int, principals, roles []string, asked time.Time, e
 	r.counts.refusedExchanges++
 	var refused *client.ResponseError
 	switch spoke := errors.As(err, &refused); {
-	case spoke && refused.Status == http.StatusServiceUnavailable && slices.ContainsFunc(hits, live) && !r.wasTroubled(n, answered):
+	case spoke && refused.Status == http.StatusServiceUnavailable && slices.ContainsFunc(hits, live) && !r.wasTroubled(answered):
 		// What would be minted would be refused at once: the rule has no place in the log yet.
 		r.counts.refusals["exchange: rule or quarantine"]++
 	case !spoke || refused.Status == http.StatusServiceUnavailable:
@@ -168,7 +147,7 @@ func (r *record) exchanged(n int, principals, roles []string, asked time.Time, e
 			what = "exchange: stale replica"
 		}
 		r.counts.refusals[what]++
-		if !r.wasTroubled(n, answered) {
+		if !r.wasTroubled(answered) {
 			r.violation("replica %d does not answer an exchange, and nothing was wrong with it: %v", n, err)
 		}
 	case slices.ContainsFunc(holds, live):
@@ -180,8 +159,7 @@ func (r *record) exchanged(n int, principals, roles []string, asked time.Time, e
 
 // settled reports whether a replica has certainly applied a fact by some time.
 func (r *record) settled(f *fact, n int, at time.Time) bool {
-	since := f.since[n]
-	return !since.IsZero() && (n == f.by && since.Before(at) || at.Sub(since) > maxStaleness+settle)
+	return n == f.by && f.acked.Before(at) || at.Sub(f.acked) > maxStaleness+settle
 }
 
 // wholeAgain holds the lists of all replicas, taken after every fault has ended, to what was
@@ -204,24 +182,4 @@ func (r *record) wholeAgain(lists []map[string]bool, before time.Time) (faults [
 		}
 	}
 	return faults
-}
-
-// everywhere notes that every replica has what was acknowledged before.
-func (r *record) everywhere(before time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	for _, f := range r.ordered {
-		for _, f := range []*fact{f, f.lift} {
-			if f == nil || f.acked.IsZero() || f.acked.After(before) {
-				continue
-			}
-			f.local = false
-			for n := range f.since {
-				if f.since[n].IsZero() {
-					f.since[n] = now
-				}
-			}
-		}
-	}
 }

@@ -46,7 +46,6 @@ func startLoad(w *world, r *record, rng *rand.Rand) *load {
 		}
 		rng := fork(rng)
 		l.work.Go(func() { l.operate(n, rng) })
-		l.work.Go(func() { l.watch(n) })
 	}
 	return l
 }
@@ -259,31 +258,11 @@ func (r *record) liftable(n int, rng *rand.Rand) *fact {
 			break
 		}
 		f := r.ordered[max(0, len(r.ordered)-200):][rng.IntN(min(200, len(r.ordered)))]
-		if f.lift == nil && !f.since[n].IsZero() && r.confirmed[n].After(f.since[n]) {
+		if f.lift == nil && r.confirmed[n].After(f.acked) {
 			return f
 		}
 	}
 	return nil
-}
-
-// watch asks a replica for the rules that it is not known to have in force, or in the log.
-func (l *load) watch(n int) {
-	admin := l.replicas[n].operator(l.world)
-	rng := rand.New(rand.NewPCG(uint64(n), 1))
-	for l.pause(rng, 60*time.Millisecond) {
-		for _, f := range l.open(n, 20) {
-			s, err := admin.Rule(l.ctx, f.rule)
-			var refused *client.ResponseError
-			switch {
-			case err == nil:
-				l.saw(n, f, len(s.Rule.Positions) > 0)
-				continue
-			case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
-				continue
-			}
-			break
-		}
-	}
 }
 
 // list gives the ids of the rules that a replica has in force.

@@ -24,13 +24,7 @@ type fact struct {
 	by              int       // the replica that was asked
 	tried, acked    time.Time // acked is zero while, or for ever if, the answer is unknown
 	answer          int       // the status of its acknowledgement
-	local           bool      // acknowledged with 202, and not seen in the log since
-	// since is, for each replica, the moment after which whatever it confirms includes
-	// the fact; zero is not known. It holds for the replica that acknowledged from the
-	// acknowledgement on, come what may; for others, from when the fact was in the log,
-	// unless the log was lost before they had read it.
-	since []time.Time
-	lift  *fact // of a rule: what lifted it, tried at least
+	lift            *fact     // of a rule: what lifted it, tried at least
 }
 
 // grant is a token, and what is known of its making.
@@ -62,7 +56,6 @@ type record struct {
 	confirmed []time.Time // by replica: the latest confirmation that a resource server of it had
 	cutOff    [][]span    // by replica: when it certainly could not reach Redis, or did not run
 	troubled  [][]span    // by replica: when something was wrong with its way to Redis, or with it
-	losses    []span      // when Redis lost what it had acknowledged
 
 	counts counts
 }
@@ -73,40 +66,18 @@ type counts struct {
 	refusals                          map[string]int // by cause
 	tokens, refusedExchanges, verdict int
 	inLog, local, lifts, unknown      int
-	suspended                         int                  // lost by Redis before every replica had read them
-	deferred                          map[string]*lateness // acceptances that such a rule, or a local one, could not yet forbid
+	graced                            int           // acceptances after the acknowledgement, without a confirmation that is later
+	longest                           time.Duration // after it
 	whole                             int
 	slowest                           time.Duration
 	violations                        []string
-}
-
-// lateness is of acceptances after their revocation was acknowledged.
-type lateness struct {
-	n, beyond, unaware int // beyond max_staleness; after a confirmation that is later than the acknowledgement
-	most               time.Duration
-}
-
-func (c *counts) late(why string, by time.Duration, confirmed bool) {
-	l := c.deferred[why]
-	if l == nil {
-		l = &lateness{}
-		c.deferred[why] = l
-	}
-	l.n++
-	l.most = max(l.most, by)
-	if confirmed {
-		l.unaware++
-	}
-	if by > maxStaleness {
-		l.beyond++
-	}
 }
 
 func newRecord(replicas int) *record {
 	return &record{
 		facts: map[string][]*fact{}, rules: map[string]*fact{}, confirmed: make([]time.Time, replicas),
 		cutOff: make([][]span, replicas), troubled: make([][]span, replicas),
-		counts: counts{faults: map[string]int{}, refusals: map[string]int{}, deferred: map[string]*lateness{}},
+		counts: counts{faults: map[string]int{}, refusals: map[string]int{}},
 	}
 }
 
@@ -146,7 +117,6 @@ func (r *record) try(by int, selector, value string, quarantine bool) *fact {
 	defer r.mu.Unlock()
 	f := &fact{
 		selector: selector, value: value, quarantine: quarantine, by: by, tried: time.Now(),
-		since: make([]time.Time, len(r.confirmed)),
 	}
 	r.facts[key(selector, value)] = append(r.facts[key(selector, value)], f)
 	return f
@@ -156,7 +126,7 @@ func (r *record) try(by int, selector, value string, quarantine bool) *fact {
 func (r *record) tryLift(by int, rule *fact) *fact {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rule.lift = &fact{by: by, tried: time.Now(), since: make([]time.Time, len(r.confirmed))}
+	rule.lift = &fact{by: by, tried: time.Now()}
 	return rule.lift
 }
 
@@ -164,16 +134,12 @@ func (r *record) tryLift(by int, rule *fact) *fact {
 func (r *record) ack(f *fact, id string, local bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f.acked, f.rule, f.local, f.answer = time.Now(), id, local, http.StatusOK
+	f.acked, f.rule, f.answer = time.Now(), id, http.StatusOK
 	if local {
 		f.answer = http.StatusAccepted
 		r.counts.local++
 	} else {
 		r.counts.inLog++
-	}
-	f.since[f.by] = f.acked
-	if !local {
-		r.shared(f)
 	}
 }
 
@@ -189,83 +155,6 @@ func (r *record) known(f *fact) {
 		}
 	}
 	r.doomed = r.doomed[max(0, len(r.doomed)-200):]
-}
-
-// shared notes that a fact is in the log: every replica has it when next it confirms,
-// unless the log was lost since it was tried. Called with mu held.
-func (r *record) shared(f *fact) {
-	f.local = false
-	now := time.Now()
-	for _, l := range r.losses {
-		if l.to.IsZero() || l.to.After(f.tried) {
-			r.counts.suspended++
-			return
-		}
-	}
-	for n := range f.since {
-		if f.since[n].IsZero() {
-			f.since[n] = now
-		}
-	}
-}
-
-// open gives the rules that a replica acknowledged with 202 and that were not seen in the
-// log yet, and those of others that it is not known to have.
-func (r *record) open(n, most int) []*fact {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var out []*fact
-	for _, f := range r.ordered {
-		if f.lift == nil && (f.by == n && f.local || f.since[n].IsZero()) {
-			out = append(out, f)
-		}
-	}
-	return out[max(0, len(out)-most):]
-}
-
-// saw notes that a replica has a rule in force, and whether it shows it in the log.
-func (r *record) saw(n int, f *fact, inLog bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if f.since[n].IsZero() {
-		f.since[n] = time.Now()
-	}
-	if inLog && f.by == n && f.local {
-		r.shared(f)
-	}
-}
-
-// losing notes that from now on Redis may lose what it acknowledged, and until when. A
-// fact that a replica has confirmed stays with it.
-func (r *record) losing() (over func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := len(r.losses)
-	r.losses = append(r.losses, span{from: time.Now()})
-	for _, f := range r.ordered {
-		for _, f := range []*fact{f, f.lift} {
-			if f != nil {
-				r.suspend(f)
-			}
-		}
-	}
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.losses[n].to = time.Now()
-	}
-}
-
-func (r *record) suspend(f *fact) {
-	suspended := false
-	for n := range f.since {
-		if n != f.by && !f.since[n].IsZero() && !r.confirmed[n].After(f.since[n]) {
-			f.since[n], suspended = time.Time{}, true
-		}
-	}
-	if suspended {
-		r.counts.suspended++
-	}
 }
 
 // trouble notes that something is wrong with replicas, or with their way to Redis, and
@@ -297,10 +186,11 @@ func (r *record) trouble(cut bool, replicas ...int) (over func()) {
 	}
 }
 
-// wasTroubled reports whether there was a fault on a replica's way that explains why it,
-// or a server of it, is not up to date. Called with mu held.
-func (r *record) wasTroubled(n int, at time.Time) bool {
-	return slices.ContainsFunc(r.troubled[n], func(s span) bool {
+// wasTroubled reports whether there was a fault that explains why a replica, or a server of
+// it, is not up to date: on its own way, or on that of another that it waits for. Called
+// with mu held.
+func (r *record) wasTroubled(at time.Time) bool {
+	return slices.ContainsFunc(slices.Concat(r.troubled...), func(s span) bool {
 		return s.from.Before(at) && (s.to.IsZero() || at.Sub(s.to) < maxStaleness+settle)
 	})
 }
@@ -338,12 +228,7 @@ func (c *counts) String() string {
 	list("faults", c.faults)
 	fmt.Fprintf(&b, "\ntokens: %d issued, %d exchanges refused, %d verdicts of resource servers", c.tokens, c.refusedExchanges, c.verdict)
 	fmt.Fprintf(&b, "\nrevocations and lifts: %d acknowledged with 200, %d with 202, %d of them lifts, %d not answered", c.inLog, c.local, c.lifts, c.unknown)
-	fmt.Fprintf(&b, "\nlost by Redis before every replica had read them, and put back: %d", c.suspended)
-	for _, why := range slices.Sorted(maps.Keys(c.deferred)) {
-		l := c.deferred[why]
-		fmt.Fprintf(&b, "\naccepted meanwhile, by servers of other replicas than the one that acknowledged, %s: %d times, %d after a confirmation later than that, %d beyond max_staleness, %v late at most",
-			why, l.n, l.unaware, l.beyond, l.most.Round(time.Millisecond))
-	}
+	fmt.Fprintf(&b, "\naccepted after the acknowledgement, and before the next confirmation: %d times, %v after it at most", c.graced, c.longest.Round(time.Millisecond))
 	list("refusals", c.refusals)
 	fmt.Fprintf(&b, "\nwhole again %d times, within %v at most", c.whole, c.slowest.Round(time.Millisecond))
 	fmt.Fprintf(&b, "\nviolations: %d", len(c.violations))

@@ -71,7 +71,7 @@ identity:
     - {name: cluster, issuer: "` + cluster + `", jwks_file: DIR/cluster.json, algorithms: [ES256], audiences: [writ], subject_prefix: "k8s:", kind: workload}
     - {name: people, issuer: "` + people + `", jwks_file: DIR/people.json, algorithms: [ES256], audiences: [writ], subject_prefix: "user:", kind: user}
 tokens: {skew: 1s}
-revocation: {max_staleness: 2s, heartbeat: 200ms}
+revocation: {max_staleness: 2s, heartbeat: 200ms, replica_absence: 10s}
 rate_limits:
   per_agent: {rate: 100000, burst: 100000}
   unauthenticated: {rate: 100000, burst: 100000}
