@@ -145,6 +145,8 @@ type Identity struct {
 // Keys says how signing keys are made, published and retired.
 type Keys struct {
 	Custody   string `yaml:"custody"`
+	Vault     Vault  `yaml:"vault"`
+	KMS       KMS    `yaml:"aws_kms"`
 	Algorithm string `yaml:"algorithm"`
 	// RotateEvery is how long one key signs; Prepublish how long before that it is
 	// published; RetireAfter how long it stays published afterwards.

@@ -95,5 +95,5 @@ func (c *Config) paths() []*string {
 			p = append(p, &s.X509.BundleFile)
 		}
 	}
-	return p
+	return append(p, c.custodyPaths()...)
 }

@@ -43,6 +43,7 @@ func (c *Config) CheckFiles() error {
 		k.secret("root_key_file", c.RootKeyFile, byOthers)
 	}
 	k.redisFiles()
+	k.custodyFiles()
 	for _, p := range []struct{ key, path string }{
 		{"store.path", filepath.Dir(c.Store.Path)},
 		{"revocation.journal_dir", c.Revocation.JournalDir},

@@ -119,7 +119,7 @@ func (k *checker) tokens() {
 // while a token that it signed is alive.
 func (k *checker) keys() {
 	y, t := k.config.Keys, k.config.Tokens
-	k.oneOf("keys.custody", y.Custody, "file")
+	k.custody()
 	k.oneOf("keys.algorithm", y.Algorithm, "ES256", "RS256", "Ed25519")
 	k.between("keys.jwks_max_age", y.JWKSMaxAge, time.Second, 24*time.Hour)
 	if need := y.JWKSMaxAge + replicaLag + 2*t.Skew; y.Prepublish < need {
