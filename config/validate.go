@@ -155,8 +155,8 @@ func (k *checker) revocation() {
 			fmt.Sprintf("%s does not fit %d times in revocation.max_staleness (%s): one lost heartbeat would stop verifiers", r.Heartbeat, heartbeats, r.MaxStaleness),
 			fmt.Sprintf("use at most %s", r.MaxStaleness/heartbeats))
 	}
-	if r.ReplicaAbsence != 0 {
-		k.between("revocation.replica_absence", r.ReplicaAbsence, time.Second/2, 30*24*time.Hour)
+	if r.ReplicaAbsence != 0 { // less than a few rounds of confirmations would find everybody silent
+		k.between("revocation.replica_absence", r.ReplicaAbsence, min(4*time.Second, r.MaxStaleness/2), 30*24*time.Hour)
 	}
 }
 

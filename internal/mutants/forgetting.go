@@ -35,8 +35,8 @@ func Forgetting() []Mutant {
 		},
 		{
 			Name: "forgetting: replicas do not wait for each other", File: "revocation/journal/follow.go",
-			Old:      `lineage); since.Before(at) {`,
-			New:      `lineage); false {`,
+			Old:      `j.position())); since.Before(at) {`,
+			New:      `j.position())); false {`,
 			Packages: []string{packages}, Run: test,
 		},
 		{

@@ -59,20 +59,56 @@ func (q *check) revoked(`,
 		},
 		{
 			Name: "roll: what others hold is not waited for", File: "revocation/journal/follow.go",
-			Old:      `lineage); since.Before(at) {`,
-			New:      `lineage); false {`,
+			Old:      `j.position())); since.Before(at) {`,
+			New:      `j.position())); false {`,
 			Packages: []string{journal}, Run: "TestSimulation",
 		},
 		{
-			Name: "roll: a mark counts from when it was read", File: "revocation/roll/roll.go",
+			Name: "roll: a mark counts from when it was read", File: "revocation/roll/others.go",
 			Old:      `	at := r.before(m.Saw[r.cfg.Replica])`,
 			New:      `	at := now`,
 			Packages: []string{journal, roll}, Run: "TestSimulation|TestAttackerWithTheStore",
 		},
 		{
-			Name: "roll: a mark counts in any lineage", File: "revocation/roll/roll.go",
-			Old: `		if o.lineage != lineage {`, New: `		if false {`,
-			Packages: []string{roll}, Run: "TestAnotherLineageSaysNothing",
+			Name: "roll: a mark counts in any lineage", File: "revocation/roll/others.go",
+			Old: `o.at.Lineage != at.Lineage || o.at.Seq > at.Seq`, New: `o.at.Seq > at.Seq`,
+			Packages: []string{roll}, Run: "TestAnotherLineageSaysNothing|TestALongRound",
+		},
+		{
+			Name: "roll: a mark counts for a log that is shorter", File: "revocation/roll/others.go",
+			Old: `o.at.Lineage != at.Lineage || o.at.Seq > at.Seq`, New: `o.at.Lineage != at.Lineage`,
+			Packages: []string{roll}, Run: "TestATailThatIsWithheld",
+		},
+		{
+			Name: "roll: silence is measured by now", File: "revocation/roll/others.go",
+			Old: `	return until.Sub(last) > r.cfg.Absence`, New: `	return r.cfg.Now().Sub(last) > r.cfg.Absence`,
+			Packages: []string{roll}, Run: "TestALongRound",
+		},
+		{
+			Name: "roll: a store that takes no writes is silence", File: "revocation/roll/others.go",
+			Old: `	if r.wrote.Before(until) {`, New: `	if false {`,
+			Packages: []string{roll}, Run: "TestAStoreThatTakesNoWrites",
+		},
+		{
+			Name: "roll: a forged cell is silence", File: "revocation/roll/cell.go",
+			Old: `		r.steady = r.cfg.Now()
+`, New: ``,
+			Packages: []string{roll}, Run: "TestForgeryIsNotSilence",
+		},
+		{
+			Name: "roll: ready before it was met", File: "revocation/roll/roll.go",
+			Old: `	if r.wrote.IsZero() {`, New: `	if false {`,
+			Packages: []string{roll}, Run: "TestNobodyIsReadyUnmet",
+		},
+		{
+			Name: "roll: an old mark says that one has left", File: "revocation/roll/others.go",
+			Old: `o.kept = o.kept && !(o.left && o.at.Lineage == at.Lineage)`, New: `o.kept = o.kept && !o.left`,
+			Packages: []string{roll}, Run: "TestAnOldMarkThatSaysLeft",
+		},
+		{
+			Name: "roll: one that is stopped does not say so", File: "revocation/journal/replica.go",
+			Old: `		err = j.cfg.Roll.Leave(ctx, position(j.position()))`, New: `		_ = position`,
+			Packages: []string{"./cmd/writ/internal/forgetting"}, Run: "TestAReplicaThatDied",
 		},
 		{
 			Name: "roll: whoever slept gives the others up", File: "revocation/roll/roll.go",

@@ -33,14 +33,17 @@ const (
 // continuity is in doubt, and appends what is missing, until the index and the log's
 // tail agree. What it leaves undone the next call goes on with. Run calls it over and
 // over; a starting replica calls it to be ready at once.
-func (j *Journal) Sync(ctx context.Context) error {
+func (j *Journal) Sync(ctx context.Context) error { return j.sync(ctx, true) }
+
+// sync is Sync; with others on the log it leaves it to Run to confirm, unless it is to.
+func (j *Journal) sync(ctx context.Context, confirm bool) error {
 	select {
 	case j.gate <- struct{}{}:
 	case <-ctx.Done():
 		return fmt.Errorf("waiting to follow the revocation log: %w", ctx.Err())
 	}
 	defer func() { <-j.gate }()
-	err := j.follow(ctx)
+	err := j.follow(ctx, confirm || j.cfg.Roll == nil)
 	if errors.Is(err, context.Canceled) {
 		return err // the caller's doing, it says nothing about the log
 	}
@@ -57,8 +60,8 @@ func (j *Journal) Sync(ctx context.Context) error {
 }
 
 // follow is Sync with the gate held.
-func (j *Journal) follow(ctx context.Context) error {
-	if j.cfg.Roll != nil {
+func (j *Journal) follow(ctx context.Context, confirm bool) error {
+	if confirm && j.cfg.Roll != nil {
 		if err := j.cfg.Roll.Read(ctx); err != nil {
 			return err
 		}
@@ -97,7 +100,10 @@ func (j *Journal) follow(ctx context.Context) error {
 		}
 		if again == nothing {
 			j.lost = token.Rev{}
-			return j.confirm(ctx, began, j.position().Lineage)
+			if !confirm {
+				return nil
+			}
+			return j.confirm(ctx, began)
 		}
 	}
 }
@@ -105,12 +111,12 @@ func (j *Journal) follow(ctx context.Context) error {
 // confirm notes that index and log agreed after a moment; with others who share the log,
 // no more than all of them vouch for. What was confirmed once stays so: the log may lose it,
 // this replica does not.
-func (j *Journal) confirm(ctx context.Context, at time.Time, lineage uint64) (err error) {
+func (j *Journal) confirm(ctx context.Context, at time.Time) (err error) {
 	if j.cfg.Roll != nil {
 		bounded, cancel := context.WithTimeout(ctx, j.cfg.LogTimeout)
 		defer cancel()
 		var since time.Time
-		if since, err = j.cfg.Roll.Vouch(bounded, lineage); since.Before(at) {
+		if since, err = j.cfg.Roll.Vouch(bounded, position(j.position())); since.Before(at) {
 			at = since
 		}
 	}

@@ -51,14 +51,14 @@ type Config struct {
 type Roll interface {
 	// Read takes what they vouch for. It is called before the log is followed.
 	Read(ctx context.Context) error
-	// Vouch says that all that is known here was in the log, of the given lineage, after the last
-	// Read. It returns up to when all others have said so, zero if not all have; the time
-	// is good whatever the error.
-	Vouch(ctx context.Context, lineage uint64) (time.Time, error)
+	// Vouch says that all that is known here was in the log, which was followed up to a position
+	// after the last Read. It returns up to when all others have said so, zero if not all
+	// have; the time is good whatever the error.
+	Vouch(ctx context.Context, at store.Position) (time.Time, error)
 	// Leave says that this replica stops with everything in the log.
-	Leave(ctx context.Context) error
-	// Awaited names the replicas that are late.
-	Awaited() []string
+	Leave(ctx context.Context, at store.Position) error
+	// Hurried reports whether somebody is late, and worth to be looked for often.
+	Hurried() bool
 }
 
 // Result says what became of an accepted revocation.
@@ -206,7 +206,7 @@ func (j *Journal) Append(ctx context.Context, rules []revocation.Rule, lifts []r
 	}
 	bounded, cancel := context.WithTimeout(ctx, j.cfg.LogTimeout)
 	defer cancel()
-	if err := j.Sync(bounded); err != nil {
+	if err := j.sync(bounded, false); err != nil {
 		j.wakeRun()
 	}
 	return j.result(events), nil
@@ -301,7 +301,7 @@ func (j *Journal) appendToLogOnly(ctx context.Context, events []revocation.Event
 	j.mu.Unlock()
 	bounded, cancel := context.WithTimeout(ctx, j.cfg.LogTimeout)
 	defer cancel()
-	err := j.Sync(bounded)
+	err := j.sync(bounded, false)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	missing := false

@@ -253,14 +253,14 @@ func (j *Journal) Run(ctx context.Context) error {
 
 // leave tells the other replicas not to wait for this one, if everything is in the log.
 func (j *Journal) leave(ctx context.Context) {
-	if j.cfg.Roll == nil || j.away.Load() {
+	if j.cfg.Roll == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, j.cfg.LogTimeout)
 	defer cancel()
 	err := j.Sync(ctx)
 	if err == nil {
-		err = j.cfg.Roll.Leave(ctx)
+		err = j.cfg.Roll.Leave(ctx, position(j.position()))
 	}
 	if err != nil {
 		j.cfg.Logger.WarnContext(ctx, "the other replicas will wait for this one", "error", err)
@@ -292,7 +292,7 @@ func (j *Journal) wait(ctx context.Context) {
 		return
 	}
 	confirm := j.cfg.Confirm
-	if j.cfg.Roll != nil && len(j.cfg.Roll.Awaited()) > 0 {
+	if j.cfg.Roll != nil && j.cfg.Roll.Hurried() {
 		confirm /= awaiting
 	}
 	bounded, cancel := context.WithTimeout(ctx, confirm)

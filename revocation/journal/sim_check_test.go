@@ -103,7 +103,7 @@ func claimsFor(r *revocation.Rule, rev token.Rev, issued time.Time) *token.Claim
 
 type counts struct {
 	Minted, Logged, Local, Refused, Lifted, Kills, Failovers, Splits, CameBack, Wipes int
-	Hits, Proven, Snapshots, Resumes, Confirmed                                       int
+	Hits, Proven, Snapshots, Resumes, Confirmed, Stops                                int
 }
 
 func (c *counts) add(o *counts) {
@@ -122,6 +122,7 @@ func (c *counts) add(o *counts) {
 	c.Snapshots += o.Snapshots
 	c.Resumes += o.Resumes
 	c.Confirmed += o.Confirmed
+	c.Stops += o.Stops
 }
 
 // check reports what the simulation did not exercise.
@@ -303,12 +304,12 @@ func (s *sim) drainOne(v *reader) (current bool) {
 // nothing that anybody had acknowledged by the time of the confirmation, wherever that was,
 // and whatever the log has lost since.
 func (s *sim) checkConfirmed(v *reader, h revocation.Heartbeat) {
-	if h.ConfirmedAgoMS < 0 {
+	if h.ConfirmedAgoMS < 0 || v.from.stopped {
 		return
 	}
 	confirmed := s.now.Add(-time.Duration(h.ConfirmedAgoMS) * time.Millisecond)
 	for i, rule := range s.rules {
-		if !rule.acked || !rule.at.Before(confirmed) || s.over(rule) {
+		if !rule.acked || rule.unmet || !rule.at.Before(confirmed) || s.over(rule) {
 			continue
 		}
 		_, live := v.index.Rule(rule.ID)

@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -85,6 +86,11 @@ type replica struct {
 	*Journal
 	kept   kept
 	lifted map[int]bool // rules that it has known to be lifted
+	unmet  bool         // it was stopped in order, and was not ready since
+	// stopped says that it was stopped in order, and that, since then, it was not ready before the
+	// log was lost again; lost is how often that was by then.
+	stopped bool
+	lost    int
 }
 
 // reader is a verifier.
@@ -99,6 +105,7 @@ type simRule struct {
 	revocation.Rule
 	acked  bool
 	at     time.Time // when it was acknowledged
+	unmet  bool      // by a replica that the others had not met
 	lifted bool      // the lift was acknowledged
 }
 
@@ -123,7 +130,8 @@ func newSim(t *testing.T, seed uint64, loud bool) *sim {
 		s.start(r)
 	}
 	// One that the others have not met is not ready, and nobody is sent to it.
-	for range 3 {
+	for range 4 {
+		s.now = s.now.Add(time.Second)
 		for _, r := range s.replicas {
 			must(t, r.Sync(t.Context()))
 		}
@@ -141,7 +149,7 @@ func (s *sim) clock(r *replica) func() time.Time {
 func (s *sim) start(r *replica) {
 	r.index = revocation.NewIndex(revocation.Options{})
 	all, err := roll.New(roll.Config{
-		Replica: r.name, Cell: &memCell{log: r.log, seen: map[string]uint64{}}, Kept: &r.kept, Absence: simAbsence,
+		Replica: r.name, Cell: &memCell{log: r.log, seen: map[string]uint64{}}, Kept: &r.kept, Absence: simAbsence, Every: time.Duration(s.seed%2) * 20 * time.Millisecond,
 		Now: s.clock(r), Logger: slog.New(slog.DiscardHandler),
 	})
 	must(s.t, err)
@@ -166,7 +174,7 @@ func (s *sim) run() {
 		weight int
 		do     func()
 	}{
-		{40, s.sync}, {20, s.mint}, {12, s.revoke}, {3, s.lift}, {4, s.kill}, {3, s.replaceFile},
+		{40, s.sync}, {20, s.mint}, {12, s.revoke}, {3, s.lift}, {4, s.kill}, {3, s.stop}, {3, s.replaceFile},
 		{4, s.flip}, {5, s.failOnce}, {3, s.failover}, {2, s.split}, {3, s.heal}, {2, s.comeBack},
 		{1, s.wipe}, {2, s.restart}, {2, s.cutOpen}, {8, s.pass}, {12, s.connect}, {25, s.drain}, {2, s.sweep},
 	}
@@ -197,6 +205,8 @@ func (s *sim) anyReplica() *replica { return s.replicas[s.rng.IntN(len(s.replica
 func (s *sim) sync() {
 	r := s.anyReplica()
 	err := r.Sync(s.t.Context())
+	r.unmet = r.unmet && !r.Ready()
+	r.stopped = r.stopped && !(r.Ready() && r.lost == s.losses())
 	s.say("%s follows %s: %v, at %v", r.name, r.log.data.instance, err, r.index.Position())
 }
 
@@ -228,6 +238,11 @@ func (s *sim) mint() {
 	s.say("%s mints token %d at %v", r.name, len(s.tokens)-1, tok.rev)
 }
 
+// losses counts how often something that a log held may have gone.
+func (s *sim) losses() int {
+	return s.counts.Failovers + s.counts.Wipes + s.counts.CameBack + s.counts.Splits
+}
+
 func (s *sim) revoke() {
 	r := s.anyReplica()
 	n := len(s.rules)
@@ -241,7 +256,7 @@ func (s *sim) revoke() {
 		rule.Selector, rule.Value, rule.Quarantine, rule.ExpiresAt = revocation.SelectAgent, fmt.Sprintf("q:%d", n), true, time.Time{}
 	}
 	res, err := r.Append(s.t.Context(), []revocation.Rule{rule}, nil)
-	s.rules = append(s.rules, &simRule{Rule: rule, acked: err == nil, at: s.now})
+	s.rules = append(s.rules, &simRule{Rule: rule, acked: err == nil, at: s.now, unmet: r.unmet})
 	switch {
 	case err != nil:
 		s.counts.Refused++
@@ -283,6 +298,29 @@ func (s *sim) kill() {
 	}
 	s.start(r)
 	s.counts.Kills++
+}
+
+// stop ends a replica in order, with some seeds; it is started again at once. Until the
+// others have met it again, they do not wait for it, and nobody is sent to it. And it may not know
+// of one that came while it was away, if the log was lost meanwhile.
+func (s *sim) stop() {
+	if s.seed%3 > 0 {
+		return
+	}
+	r := s.anyReplica()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	cancel()
+	must(s.t, r.Run(ctx))
+	must(s.t, r.Close())
+	for _, v := range s.verifiers {
+		if v.from == r {
+			v.from, v.sub = nil, nil
+		}
+	}
+	s.start(r)
+	r.unmet, r.stopped, r.lost = true, true, s.losses()
+	s.say("%s is stopped, and started again", r.name)
+	s.counts.Stops++
 }
 
 func (s *sim) replaceFile() {
@@ -395,6 +433,7 @@ func (s *sim) makeWhole() {
 		r.log.fault, r.log.cutOpen = nil, 0
 	}
 	for round := range 6 {
+		s.now = s.now.Add(time.Second)
 		for _, i := range s.rng.Perm(len(s.replicas)) {
 			if err := s.replicas[i].Sync(s.t.Context()); err != nil {
 				s.t.Errorf("seed %d: %s in round %d of the end: %v", s.seed, s.replicas[i].name, round, err)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/writbroker/writ/store"
 )
 
 // ErrRoll: what is stored is not what this version writes.
@@ -12,10 +14,10 @@ var ErrRoll = errors.New("roll of replicas is malformed")
 
 // mark is what a replica vouches for.
 type mark struct {
-	Turn    uint64            // names this mark among all that the replica ever wrote
-	Saw     map[string]uint64 // the turns of the others that it had read before it followed the log
-	Lineage uint64            // of the log in which all was that it knew
-	Left    bool              // it has stopped
+	Turn uint64            // names this mark among all that the replica ever wrote
+	Saw  map[string]uint64 // the turns of the others that it had read before it followed the log
+	At   store.Position    // up to which it had followed the log, in which all was that it knew
+	Left bool              // it has stopped
 }
 
 // wireMark is a mark as it is stored. A lineage is written as people read it elsewhere.
@@ -23,13 +25,14 @@ type wireMark struct {
 	Turn    uint64            `json:"turn"`
 	Saw     map[string]uint64 `json:"saw,omitempty"`
 	Lineage string            `json:"lineage"`
+	Seq     uint64            `json:"seq"`
 	Left    bool              `json:"left,omitempty"`
 }
 
 func encodeMarks(marks map[string]mark) ([]byte, error) {
 	out := make(map[string]wireMark, len(marks))
 	for name, m := range marks {
-		out[name] = wireMark{m.Turn, m.Saw, strconv.FormatUint(m.Lineage, 16), m.Left}
+		out[name] = wireMark{m.Turn, m.Saw, strconv.FormatUint(uint64(m.At.Lineage), 16), m.At.Seq, m.Left}
 	}
 	data, err := json.Marshal(out)
 	if err != nil {
@@ -49,7 +52,7 @@ func decodeMarks(data []byte) (map[string]mark, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: lineage of %q", ErrRoll, name)
 		}
-		out[name] = mark{w.Turn, w.Saw, lineage, w.Left}
+		out[name] = mark{w.Turn, w.Saw, store.Position{Lineage: store.Lineage(lineage), Seq: w.Seq}, w.Left}
 	}
 	return out, nil
 }

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/writbroker/writ/store"
@@ -42,37 +43,37 @@ type Config struct {
 
 const (
 	cellName    = "roll"
-	maxReplicas = 256
+	maxReplicas = 128 // each mark names all others: the cell grows with the square
+	maxLeft     = 32  // of those that have left stay in the cell, for who was down meanwhile
 	maxTurns    = 256 // that are remembered
-	maxAttempts = 16
-	lateness    = 6 // times Every, after which a replica is waited for
-	hurry       = 8 // times as often is looked, while somebody is waited for
+	attempts    = 3
+	lastWords   = 16 // attempts of one that leaves
+	lateness    = 6  // times Every, after which a replica is waited for
+	hurry       = 8  // times as often is looked, while somebody is late
+	hurryFor    = 5 * time.Second
 )
+
+var errBusy = errors.New("roll of replicas: the others are quicker")
 
 // Roll is one replica's view of the others. Its methods may be called concurrently.
 type Roll struct {
-	cfg Config
+	cfg    Config
+	status atomic.Pointer[status] // as of the last Vouch
 
 	mu      sync.Mutex
-	others  map[string]*other // guarded by mu
-	version uint64            // of the cell that was read last; guarded by mu, as all below
+	others  map[string]*other // guarded by mu, as is all below
+	version uint64            // of the cell that was read last
 	marks   map[string]mark   // in it
 	readAt  time.Time         // before it was read
-	steady  time.Time         // since then reads have come without a long break
-	wrote   time.Time
-	turn    uint64 // of the last mark of this replica: another for each, of whatever process
-	turns   []turn // the latest, oldest first
+	tried   time.Time         // when a write was last begun
+	wrote   time.Time         // when one was begun that succeeded
+	steady  time.Time         // since then the cell could be read and written without a long break
+	turn    uint64            // of the last mark of this replica: another for each, of whatever process
+	turns   []turn            // the latest, oldest first
 	saved   string
-}
-
-// other is what is known of another replica.
-type other struct {
-	met     time.Time // when it was first heard of
-	vouched time.Time // up to when it vouches for lineage; zero is not
-	latest  time.Time // up to when it ever vouched
-	lineage uint64
-	left    bool
-	absent  bool // it was said that it is
+	alarmed bool // it was said that the cell is not authentic
+	twin    bool // it was said that another has this replica's name
+	full    bool // it was said that there are too many
 }
 
 // turn is a mark that this replica has tried to write, and a moment before it did.
@@ -103,7 +104,7 @@ func New(c Config) (*Roll, error) {
 	}
 	for _, name := range names {
 		if name != c.Replica {
-			r.others[name] = &other{met: c.Now()}
+			r.others[name] = &other{heard: c.Now(), kept: true}
 		}
 	}
 	r.saved = string(data)
@@ -117,169 +118,89 @@ func (r *Roll) Read(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.cfg.Now()
-	if !r.readAt.IsZero() && now.Sub(r.readAt) < r.pace(now) {
+	if !r.readAt.IsZero() && now.Sub(r.readAt) < r.pace() {
 		return nil
 	}
 	version, marks, err := r.get(ctx)
 	if err != nil {
 		return err
 	}
-	if r.readAt.IsZero() || now.Sub(r.readAt) > max(r.cfg.Absence/4, 4*r.cfg.Every) {
-		r.steady = now // whoever was silent meanwhile may have had nobody to speak to
-	}
+	r.unbroken(r.readAt, now)
 	r.version, r.marks, r.readAt = version, marks, now
+	r.lookForTwin(ctx)
 	for name, m := range marks {
 		if name != r.cfg.Replica {
 			r.hear(name, m, now)
 		}
 	}
+	maps.DeleteFunc(r.others, func(name string, o *other) bool {
+		_, there := marks[name]
+		return !there && (o.hasLeft() || o.absent)
+	})
 	return nil
 }
 
-// get reads the cell. What is not authentic is alarmed of, and read as nothing.
-func (r *Roll) get(ctx context.Context) (uint64, map[string]mark, error) {
-	v, err := r.cfg.Cell.Get(ctx, cellName)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return v.Version, nil, nil
-	case err != nil && store.IsIntegrity(err):
-		r.cfg.Logger.ErrorContext(ctx, "roll of replicas is not authentic, or went back", "error", err)
-		return v.Version, nil, nil
-	case err != nil:
-		return 0, nil, fmt.Errorf("reading the roll of replicas: %w", err)
-	}
-	marks, err := decodeMarks(v.Value)
-	if err != nil {
-		r.cfg.Logger.ErrorContext(ctx, "roll of replicas cannot be read", "error", err)
-		return v.Version, nil, nil
-	}
-	return v.Version, marks, nil
-}
-
-// hear takes another's mark.
-func (r *Roll) hear(name string, m mark, now time.Time) {
-	o := r.others[name]
-	if o == nil {
-		if len(r.others) >= maxReplicas {
-			return // it is heard of when others have left
-		}
-		o = &other{met: now}
-		r.others[name] = o
-	}
-	o.left = m.Left
-	if o.lineage != m.Lineage {
-		o.lineage, o.vouched = m.Lineage, time.Time{}
-	}
-	at := r.before(m.Saw[r.cfg.Replica])
-	if at.After(o.vouched) {
-		o.vouched = at
-	}
-	if at.After(o.latest) {
-		o.latest = at
+// unbroken notes an access to the cell, and when the one before it was. After a long break
+// nobody is silent yet: the break may have been this replica's.
+func (r *Roll) unbroken(before, now time.Time) {
+	if now.Sub(before) > max(r.cfg.Absence/4, 4*r.cfg.Every) {
+		r.steady = now
 	}
 }
 
-// before is a moment before a mark of this replica was written; zero where it is not
-// remembered.
-func (r *Roll) before(number uint64) time.Time {
-	for _, t := range slices.Backward(r.turns) {
-		if t.number == number {
-			return t.at
-		}
+// lookForTwin says so when the mark under this replica's name is not one of its own: one of
+// the two would vouch for what only the other knows.
+func (r *Roll) lookForTwin(ctx context.Context) {
+	own, there := r.marks[r.cfg.Replica]
+	foreign := there && !r.wrote.IsZero() && !slices.ContainsFunc(r.turns, func(t turn) bool { return t.number == own.Turn })
+	if foreign && !r.twin {
+		r.cfg.Logger.ErrorContext(ctx, "another process has this replica's name, or the store went back", "replica", r.cfg.Replica)
 	}
-	return time.Time{}
+	r.twin = foreign
 }
 
-// Vouch says that all that is known here is in the log, whose last lineage is given, and was so
+// Vouch says that all that is known here is in the log, which was followed up to a position
 // after the last Read. It returns up to when all others have vouched for theirs; zero is that
-// not all have. The time is good whatever the error, which is the store's.
-func (r *Roll) Vouch(ctx context.Context, lineage uint64) (time.Time, error) {
+// not all have, or that this replica's mark is not in the cell yet: whoever is ready has been met.
+// The time is good whatever the error, which is the store's.
+func (r *Roll) Vouch(ctx context.Context, at store.Position) (since time.Time, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.cfg.Now()
-	since := r.since(ctx, lineage, now)
-	if !r.wrote.IsZero() && now.Sub(r.wrote) < r.pace(now) {
-		return since, nil
-	}
-	r.keep(ctx)
-	return since, r.write(ctx, mark{Saw: r.saw(), Lineage: lineage})
-}
-
-// since is up to when everybody has vouched.
-func (r *Roll) since(ctx context.Context, lineage uint64, now time.Time) time.Time {
-	least := r.readAt
-	for name, o := range r.others {
-		if o.left {
-			continue
-		}
-		if r.gone(o, now) {
-			if !o.absent {
-				o.absent = true
-				r.cfg.Logger.WarnContext(ctx, "a replica is silent; going on without what it alone may know",
-					"replica", name, "absence", r.cfg.Absence)
-			}
-			continue
-		}
-		if o.absent {
-			o.absent = false
-			r.cfg.Logger.InfoContext(ctx, "a replica is back", "replica", name)
-		}
-		vouched := o.vouched
-		if o.lineage != lineage {
-			vouched = time.Time{}
-		}
-		if vouched.Before(least) {
-			least = vouched
+	since = r.since(ctx, at)
+	r.tell(now)
+	if r.tried.IsZero() || now.Sub(r.tried) >= r.pace() {
+		r.keep(ctx)
+		err = r.write(ctx, mark{Saw: r.saw(), At: at}, attempts)
+		if errors.Is(err, errBusy) {
+			err = nil // the next call tries again
 		}
 	}
-	return least
-}
-
-// gone reports whether another has been silent for too long, while it could have been
-// heard.
-func (r *Roll) gone(o *other, now time.Time) bool {
-	last := o.latest
-	for _, t := range []time.Time{o.met, r.steady} {
-		if t.After(last) {
-			last = t
-		}
+	if r.wrote.IsZero() {
+		since = time.Time{}
 	}
-	return now.Sub(last) > r.cfg.Absence
+	return since, err
 }
 
-// pace is how often the cell is looked at: more often while somebody is waited for.
-func (r *Roll) pace(now time.Time) time.Duration {
-	if len(r.awaited(now)) > 0 {
-		return r.cfg.Every / hurry
+// pace is how often the cell is looked at, about: replicas that were woken by the same
+// change shall not meet at it again. It is more often while somebody is late.
+func (r *Roll) pace() time.Duration {
+	every := r.cfg.Every
+	if s := r.status.Load(); s != nil && s.hurried {
+		every /= hurry
 	}
-	return r.cfg.Every
+	if every <= 0 {
+		return 0
+	}
+	return every*3/4 + rand.N(every/2+1) //nolint:gosec // jitter
 }
 
-// Awaited names those that hold up this replica's confirmations.
-func (r *Roll) Awaited() []string {
+// Leave says that this replica stops, and that all that it knows is in the log up to a
+// position; nobody waits for it any more. It must not be called otherwise.
+func (r *Roll) Leave(ctx context.Context, at store.Position) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.awaited(r.cfg.Now())
-}
-
-func (r *Roll) awaited(now time.Time) []string {
-	var names []string
-	for name, o := range r.others {
-		if !o.left && !r.gone(o, now) && (o.vouched.IsZero() || now.Sub(o.vouched) > lateness*r.cfg.Every) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// Leave says that this replica stops, and that all that it knows is in the log; nobody
-// waits for it any more. It must not be called otherwise.
-func (r *Roll) Leave(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	own := r.marks[r.cfg.Replica]
-	return r.write(ctx, mark{Saw: r.saw(), Lineage: own.Lineage, Left: true})
+	return r.write(ctx, mark{Saw: r.saw(), At: at, Left: true}, lastWords)
 }
 
 // saw is the last mark of each other replica that was read before the log was followed.
@@ -291,62 +212,4 @@ func (r *Roll) saw() map[string]uint64 {
 		}
 	}
 	return out
-}
-
-// write puts this replica's mark into the cell, and takes out those that are gone.
-func (r *Roll) write(ctx context.Context, own mark) error {
-	now := r.cfg.Now()
-	r.turn++
-	own.Turn = r.turn
-	r.turns = append(r.turns, turn{own.Turn, now}) // whatever comes of it, nobody sees it earlier
-	r.turns = r.turns[max(0, len(r.turns)-maxTurns):]
-	version, marks := r.version, r.marks
-	for range maxAttempts {
-		next := maps.Clone(marks)
-		if next == nil {
-			next = map[string]mark{}
-		}
-		maps.DeleteFunc(next, func(name string, _ mark) bool { o := r.others[name]; return o != nil && r.gone(o, now) })
-		next[r.cfg.Replica] = own
-		data, err := encodeMarks(next)
-		if err != nil {
-			return err
-		}
-		_, err = r.cfg.Cell.Swap(ctx, cellName, version, data)
-		switch {
-		case err == nil:
-			r.wrote = now
-			return nil
-		case !errors.Is(err, store.ErrConflict) && !store.IsIntegrity(err):
-			return fmt.Errorf("writing the roll of replicas: %w", err)
-		}
-		// What was read now came after the log was followed: it is written back, not heard.
-		if version, marks, err = r.get(ctx); err != nil {
-			return err
-		}
-	}
-	return nil // the others are quicker; the next call tries again
-}
-
-// keep saves whom to wait for, where that has changed.
-func (r *Roll) keep(ctx context.Context) {
-	if r.cfg.Kept == nil {
-		return
-	}
-	var names []string
-	for name, o := range r.others {
-		if !o.left && !o.absent {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	data, err := encodeNames(names)
-	if err == nil && string(data) != r.saved {
-		if err = r.cfg.Kept.Save(data); err == nil {
-			r.saved = string(data)
-		}
-	}
-	if err != nil {
-		r.cfg.Logger.ErrorContext(ctx, "roll of replicas cannot be kept; a restart on an empty store would not wait for them", "error", err)
-	}
 }

@@ -3,6 +3,7 @@ package roll_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -15,11 +16,10 @@ import (
 	"github.com/writbroker/writ/store/bolt"
 )
 
-const (
-	absence = 15 * time.Second
-	one     = uint64(1) // lineages
-	two     = uint64(2)
-)
+const absence = 15 * time.Second
+
+// Positions of two lineages.
+var one, two = store.Position{Lineage: 1, Seq: 7}, store.Position{Lineage: 2, Seq: 1}
 
 // crew is replicas on one store, with a clock each.
 type crew struct {
@@ -107,12 +107,12 @@ func (c *crew) join(name string, clock time.Time, file *kept) *hand {
 	return h
 }
 
-// round reads, and vouches for a lineage a second later.
-func (h *hand) round(lineage uint64) time.Time {
+// round reads, and vouches a second later.
+func (h *hand) round(at store.Position) time.Time {
 	h.t.Helper()
 	h.read()
 	h.now = h.now.Add(time.Second)
-	return h.vouch(lineage)
+	return h.vouch(at)
 }
 
 func (h *hand) read() {
@@ -122,13 +122,13 @@ func (h *hand) read() {
 	}
 }
 
-func (h *hand) vouch(lineage uint64) time.Time {
+func (h *hand) vouch(at store.Position) time.Time {
 	h.t.Helper()
-	at, err := h.Vouch(h.t.Context(), lineage)
+	since, err := h.Vouch(h.t.Context(), at)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return at
+	return since
 }
 
 var (
@@ -256,7 +256,7 @@ func TestWhoLeavesIsNotWaitedFor(t *testing.T) {
 	a, b := c.join("a", start, nil), c.join("b", start.Add(apart), nil)
 	a.round(one)
 	b.round(one)
-	if err := b.Leave(t.Context()); err != nil {
+	if err := b.Leave(t.Context(), one); err != nil {
 		t.Fatal(err)
 	}
 	read := a.now
@@ -349,5 +349,240 @@ func TestAWriteThatFailedButPersisted(t *testing.T) {
 	a.now = a.now.Add(time.Minute / 10)
 	if at := a.round(one); !at.Equal(before) {
 		t.Errorf("up to %v, the mark that was seen is of %v", at, before)
+	}
+}
+
+// readOnly is a store that can be read and takes no writes, as a full one does.
+type readOnly struct {
+	store.Cell
+	on bool
+}
+
+func (c *readOnly) Swap(ctx context.Context, name string, old uint64, value []byte) (uint64, error) {
+	if c.on {
+		return 0, store.ErrUnavailable
+	}
+	return c.Cell.Swap(ctx, name, old, value)
+}
+
+// TestAStoreThatTakesNoWritesIsNotSilence: nobody could say anything.
+func TestAStoreThatTakesNoWritesIsNotSilence(t *testing.T) {
+	for name, both := range map[string]bool{"of nobody": true, "of one": false} {
+		t.Run(name, func(t *testing.T) {
+			c := newCrew(t)
+			cell := c.cell.Cell
+			full := &readOnly{Cell: cell}
+			c.cell.Cell = full
+			a := c.join("a", start, nil)
+			if !both {
+				c.cell = &tampered{Cell: cell}
+			}
+			b := c.join("b", start.Add(apart), nil)
+			for range 3 {
+				a.round(one)
+				b.round(one)
+			}
+			full.on = true
+			held, least := a.now, time.Time{}
+			for range 2 * absence / time.Second {
+				b.read()
+				_, _ = b.Vouch(t.Context(), one)
+				b.now = b.now.Add(time.Second)
+				a.read()
+				a.now = a.now.Add(time.Second)
+				least, _ = a.Vouch(t.Context(), one)
+			}
+			if least.Sub(held) > 3*time.Second || len(a.Absent()) > 0 {
+				t.Errorf("up to %v after writes ended, absent %v", least.Sub(held), a.Absent())
+			}
+		})
+	}
+}
+
+// TestALongRoundGivesNobodyUp: between Read and Vouch a large list was put back, or the
+// process did not run.
+func TestALongRoundGivesNobodyUp(t *testing.T) {
+	c := newCrew(t)
+	a, b := c.join("a", start, nil), c.join("b", start.Add(apart), nil)
+	for range 3 {
+		a.round(one)
+		b.round(one)
+	}
+	a.read()
+	for range 20 {
+		b.round(one)
+	}
+	a.now = a.now.Add(2 * absence)
+	if at := a.vouch(two); !at.IsZero() {
+		t.Errorf("up to %v, in a lineage that b has not vouched for", at)
+	}
+	if v, _ := c.cell.Get(t.Context(), "roll"); !strings.Contains(string(v.Value), `"b":{"turn"`) {
+		t.Errorf("b's mark was taken out: %s", v.Value)
+	}
+}
+
+// TestForgeryIsNotSilence: however long it goes on.
+func TestForgeryIsNotSilence(t *testing.T) {
+	c := newCrew(t)
+	a, b := c.join("a", start, nil), c.join("b", start.Add(apart), nil)
+	a.round(one)
+	b.round(one)
+	held := a.round(one)
+	c.cell.forged = true
+	for range 2 * absence / time.Second {
+		b.read()
+		a.read()
+		a.now = a.now.Add(time.Second)
+		if at, _ := a.Vouch(t.Context(), one); at.After(held) {
+			t.Fatalf("a cell that is forged each time lets it confirm %v further", at.Sub(held))
+		}
+	}
+	if n := strings.Count(c.log.String(), "level=ERROR"); n != 2 { // one a replica
+		t.Errorf("%d alarms: %s", n, c.log)
+	}
+}
+
+// TestATailThatIsWithheld: the other vouches for more of the log than is shown here.
+func TestATailThatIsWithheld(t *testing.T) {
+	c := newCrew(t)
+	a, b := c.join("a", start, nil), c.join("b", start.Add(apart), nil)
+	a.round(one)
+	b.round(store.Position{Lineage: one.Lineage, Seq: one.Seq + 1})
+	if at := a.round(one); !at.IsZero() {
+		t.Errorf("up to %v, though the other has seen a later record", at)
+	}
+	if at := a.round(store.Position{Lineage: one.Lineage, Seq: one.Seq + 2}); at.IsZero() {
+		t.Error("it has read further than the other")
+	}
+}
+
+// TestManyThatCameAndWent: names are not kept for ever, and there is never one too many to be
+// waited for.
+func TestManyThatCameAndWent(t *testing.T) {
+	c := newCrew(t)
+	a := c.join("a", start, nil)
+	a.round(one)
+	for i := range 150 {
+		pod := c.join(fmt.Sprintf("pod-%03d", i), start, nil)
+		pod.round(one)
+		a.round(one)
+		if err := pod.Leave(t.Context(), one); err != nil {
+			t.Fatal(err)
+		}
+		a.round(one)
+	}
+	for range 40 {
+		a.round(one)
+	}
+	b := c.join("b", start.Add(apart), nil)
+	b.round(one)
+	a.round(one)
+	held := a.round(one)
+	if at := a.round(one); at.After(held) {
+		t.Errorf("one that came after many is not waited for; log: %s", c.log)
+	}
+	if v, _ := c.cell.Get(t.Context(), "roll"); len(v.Value) > 4096 {
+		t.Errorf("the cell has %d bytes", len(v.Value))
+	}
+}
+
+func TestTooManyConfirmNothing(t *testing.T) {
+	c := newCrew(t)
+	a := c.join("a", start, nil)
+	for i := range 128 {
+		c.join(fmt.Sprintf("pod-%03d", i), start, nil).round(one)
+	}
+	if at := a.round(one); !at.IsZero() || !strings.Contains(c.log.String(), "too many replicas") {
+		t.Errorf("up to %v; log: %s", at, c.log)
+	}
+}
+
+// TestAnOldMarkThatSaysLeft: the store comes back from a backup of a rolling restart. The
+// replica's own file says that the other was there later.
+func TestAnOldMarkThatSaysLeft(t *testing.T) {
+	c := newCrew(t)
+	var file kept
+	a, b := c.join("a", start, &file), c.join("b", start.Add(apart), nil)
+	a.round(one)
+	b.round(one)
+	a.round(one)
+	if err := b.Leave(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+	backup, err := c.cell.Get(t.Context(), "roll")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.round(one)
+	c.join("b", b.now, nil).round(one)
+	a.round(one)
+
+	restored := newCrew(t)
+	if _, err := restored.cell.Swap(t.Context(), "roll", 0, backup.Value); err != nil {
+		t.Fatal(err)
+	}
+	a = restored.join("a", a.now, &file)
+	if at := a.round(two); !at.IsZero() {
+		t.Errorf("up to %v by an old mark", at)
+	}
+}
+
+// TestWhoLeftWhileAnotherWasDown: that one comes back to the same log, and does not wait.
+func TestWhoLeftWhileAnotherWasDown(t *testing.T) {
+	c := newCrew(t)
+	var file kept
+	a, b, d := c.join("a", start, &file), c.join("b", start, nil), c.join("d", start, nil)
+	for range 3 {
+		a.round(one)
+		b.round(one)
+		d.round(one)
+	}
+	if err := b.Leave(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		d.round(one)
+	}
+	a = c.join("a", a.now.Add(time.Minute), &file)
+	for range 3 {
+		a.round(one)
+		d.round(one)
+	}
+	if got := a.Awaited(); slices.Contains(got, "b") {
+		t.Errorf("awaited: %v", got)
+	}
+	if strings.Contains(string(file), "b") {
+		t.Errorf("kept: %s", file)
+	}
+}
+
+// TestNobodyIsReadyUnmet: the others wait only for whom they have heard of.
+func TestNobodyIsReadyUnmet(t *testing.T) {
+	c := newCrew(t)
+	a := c.join("a", start, nil)
+	full := &readOnly{Cell: c.cell.Cell, on: true}
+	c.cell.Cell = full
+	for range 3 {
+		a.read()
+		a.now = a.now.Add(time.Second)
+		if at, err := a.Vouch(t.Context(), one); !at.IsZero() || err == nil {
+			t.Errorf("up to %v, with a mark that nobody can read, %v", at, err)
+		}
+	}
+	full.on = false
+	if at := a.round(one); at.IsZero() {
+		t.Error("its mark is there")
+	}
+}
+
+func TestTwoOfOneName(t *testing.T) {
+	c := newCrew(t)
+	x, y := c.join("b", start, nil), c.join("b", start, nil)
+	for range 3 {
+		x.round(one)
+		y.round(one)
+	}
+	if !strings.Contains(c.log.String(), "another process has this replica's name") {
+		t.Errorf("nobody is told: %s", c.log)
 	}
 }

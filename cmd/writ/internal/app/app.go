@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -177,6 +178,9 @@ func (a *App) ready() map[string]string {
 	faults := map[string]string{}
 	if !a.journal.Ready() {
 		faults["revocation"] = "the revocation log is not confirmed within max_staleness"
+		if a.roll != nil && len(a.roll.Awaited()) > 0 {
+			faults["revocation"] += "; waiting for what these replicas may know: " + strings.Join(a.roll.Awaited(), ", ")
+		}
 	}
 	if err := a.audit.Healthy(); err != nil {
 		faults["audit"] = "the audit log cannot be written"

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/writbroker/writ/revocation/roll"
 )
 
 // metrics is what /metrics shows. Labels are paths, methods and status codes of the API,
@@ -43,7 +45,8 @@ func (a *App) gauges() {
 		"writ_revocation_rules":             {"Live rules and quarantines.", func() float64 { return float64(a.index.Len()) }},
 		"writ_revocation_staleness_seconds": {"Time since the revocation log's tail was confirmed.", func() float64 { return a.journal.Staleness(a.now()).Seconds() }},
 		"writ_revocation_pending":           {"Rules and lifts that are not in the log yet.", func() float64 { return float64(a.journal.Pending()) }},
-		"writ_revocation_replicas_late":     {"Other replicas that hold up this one's confirmations.", a.replicasLate},
+		"writ_revocation_replicas_late":     {"Other replicas that hold up this one's confirmations.", func() float64 { return a.replicas((*roll.Roll).Awaited) }},
+		"writ_revocation_replicas_absent":   {"Other replicas without which this one goes on: what they alone know is not known here.", func() float64 { return a.replicas((*roll.Roll).Absent) }},
 		"writ_verifiers_connected":          {"Readers of this replica's revocation feed that acknowledge.", func() float64 { return float64(a.acks.Here()) }},
 		"writ_policy_current":               {"1 if the newest bundle is in force, 0 if it is broken and the last good one stays.", func() float64 { return one(a.watcher.status().Current) }},
 		"writ_audit_healthy":                {"1 if the audit log can be written.", func() float64 { return one(a.audit.Healthy() == nil) }},
@@ -53,11 +56,12 @@ func (a *App) gauges() {
 	}
 }
 
-func (a *App) replicasLate() float64 {
+// replicas counts others, where there can be any.
+func (a *App) replicas(which func(*roll.Roll) []string) float64 {
 	if a.roll == nil {
 		return 0
 	}
-	return float64(len(a.roll.Awaited()))
+	return float64(len(which(a.roll)))
 }
 
 func one(b bool) float64 {

@@ -217,7 +217,7 @@ func (a *App) openRevocation(ctx context.Context, opt Options) error {
 // openRoll makes this replica wait for what the others may know, where there can be others.
 func (a *App) openRoll(every time.Duration) (*roll.Roll, error) {
 	r, err := roll.New(roll.Config{
-		Replica: a.replica, Cell: a.store.Cells(), Kept: file.NewBackup(filepath.Join(a.cfg.DataDir, "replicas")),
+		Replica: a.replica, Cell: a.store.Cells(), Kept: keptNames(filepath.Join(a.cfg.DataDir, "replicas")),
 		Absence: a.cfg.Revocation.ReplicaAbsence, Every: every, Now: a.now, Logger: a.logger,
 	})
 	if err != nil {

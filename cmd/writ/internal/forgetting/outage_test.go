@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 func (w *world) server(r *replica, name string) *verifier.Verifier {
 	w.t.Helper()
 	v, err := verifier.New(w.t.Context(), verifier.Config{
-		Issuer: issuer, Audience: []string{audience}, FeedToken: w, Name: name, MaxStaleness: maxStaleness,
+		Issuer: issuer, Audience: []string{audience}, FeedToken: w, Name: name, MaxStaleness: w.bounds.staleness,
 		Leeway: time.Second, Transport: newRoad(w.t, r.public),
 	})
 	if err != nil {
@@ -157,6 +158,45 @@ func TestRedisStopped(t *testing.T) {
 		if !w.refuses(v, victim) {
 			t.Error("the revoked token is accepted again")
 		}
+	}
+}
+
+// TestAReplicaThatDiedStopsNobody: with bounds as they come, the others wait for it and go
+// on, without a refusal; and one that is started again is met again.
+func TestAReplicaThatDiedStopsNobody(t *testing.T) {
+	w := newBoundedWorld(t, 2, false, plainBounds)
+	dead, alive := w.replicas[0], w.replicas[1]
+	v := w.server(alive, "server")
+	token := w.mustExchange(alive, "a-agent")
+	metric := func(name string) bool {
+		return strings.Contains(alive.metrics(w), "\n"+name+" 1\n")
+	}
+	dead.kill()
+	redistest.Until(t, "it is missed", func() bool { return metric("writ_revocation_replicas_late") })
+	redistest.Until(t, "it is given up", func() bool {
+		if !w.accepts(v, token) {
+			t.Error("a resource server of the other replica refuses a good token")
+		}
+		if _, err := w.exchange(alive, "a-agent"); err != nil {
+			t.Errorf("the other replica does not issue: %v", err)
+		}
+		return t.Failed() || metric("writ_revocation_replicas_absent")
+	})
+	dead.start(t)
+	redistest.Until(t, "it is ready again", dead.ready)
+	redistest.Until(t, "nobody is missed", func() bool {
+		return !metric("writ_revocation_replicas_absent") && !metric("writ_revocation_replicas_late")
+	})
+
+	alive.stop()
+	redistest.Until(t, "one that is stopped in order is not waited for", func() bool {
+		return dead.ready() && strings.Contains(dead.metrics(w), "\nwrit_revocation_replicas_late 0\n")
+	})
+	for range 20 {
+		if strings.Contains(dead.metrics(w), "\nwrit_revocation_replicas_late 1\n") {
+			t.Fatal("one that was stopped in order is waited for")
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

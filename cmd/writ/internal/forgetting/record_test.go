@@ -16,6 +16,9 @@ import (
 // resource servers to brokers, after pauses that grow to some seconds.
 const settle = 10 * time.Second
 
+// back is how long after a fault a stale feed may be its doing, beyond max_staleness.
+const back = 5 * time.Second
+
 // fact is a rule or a lift, as the operator who asked for it knows it.
 type fact struct {
 	rule            string // its id; empty while the answer is unknown
@@ -191,7 +194,7 @@ func (r *record) trouble(cut bool, replicas ...int) (over func()) {
 // with mu held.
 func (r *record) wasTroubled(at time.Time) bool {
 	return slices.ContainsFunc(slices.Concat(r.troubled...), func(s span) bool {
-		return s.from.Before(at) && (s.to.IsZero() || at.Sub(s.to) < maxStaleness+settle)
+		return s.from.Before(at) && (s.to.IsZero() || at.Sub(s.to) < maxStaleness+back)
 	})
 }
 

@@ -45,7 +45,7 @@ func newReplica(w *world, n int) *replica {
 	r.dir = filepath.Join(w.dir, r.name)
 	r.road = newRoad(t, r.public)
 	r.config = w.write(r.name+".yaml", fill(configuration,
-		"PUBLIC", r.public, "ADMIN", r.admin, "DATA", r.dir, "DIR", w.dir, "REDIS", r.proxy.Addr))
+		"BOUNDS", w.bounds.String(), "PUBLIC", r.public, "ADMIN", r.admin, "DATA", r.dir, "DIR", w.dir, "REDIS", r.proxy.Addr))
 	t.Cleanup(func() {
 		r.kill()
 		if t.Failed() {
@@ -140,6 +140,25 @@ func (r *replica) ready() bool {
 	}
 	_ = resp.Body.Close()
 	return resp.StatusCode == http.StatusOK
+}
+
+// metrics gives what its admin listener says.
+func (r *replica) metrics(w *world) string {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, issuer+"/metrics", nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	resp, err := newRoad(w.t, r.admin).RoundTrip(req)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return ""
+	}
+	return string(text)
 }
 
 // client calls it once: a second try would hide what became of the first.

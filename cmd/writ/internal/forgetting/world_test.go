@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -71,7 +72,7 @@ identity:
     - {name: cluster, issuer: "` + cluster + `", jwks_file: DIR/cluster.json, algorithms: [ES256], audiences: [writ], subject_prefix: "k8s:", kind: workload}
     - {name: people, issuer: "` + people + `", jwks_file: DIR/people.json, algorithms: [ES256], audiences: [writ], subject_prefix: "user:", kind: user}
 tokens: {skew: 1s}
-revocation: {max_staleness: 2s, heartbeat: 200ms, replica_absence: 10s}
+revocation: {BOUNDS}
 rate_limits:
   per_agent: {rate: 100000, burst: 100000}
   unauthenticated: {rate: 100000, burst: 100000}
@@ -79,10 +80,28 @@ audit: {anchor: {every: 1h}}
 shutdown_grace: 200ms
 `
 
+// bounds are how fresh a replica and its resource servers have to be.
+type bounds struct {
+	staleness time.Duration
+	absence   string // more of the configuration
+}
+
+var (
+	// strictBounds are those of the tests in which nobody is given up.
+	strictBounds = bounds{maxStaleness, "replica_absence: 10s"}
+	// plainBounds leave replica_absence to be half of max_staleness.
+	plainBounds = bounds{8 * time.Second, ""}
+)
+
+func (b bounds) String() string {
+	return fmt.Sprintf("max_staleness: %s, heartbeat: 200ms, %s", b.staleness, b.absence)
+}
+
 // world is what the replicas have in common, and what outlives them.
 type world struct {
 	t        *testing.T
 	dir      string
+	bounds   bounds
 	cluster  token.Signer
 	people   token.Signer
 	primary  *redistest.Node
@@ -94,7 +113,12 @@ type world struct {
 // newWorld starts Redis and so many replicas, and waits until they are ready.
 func newWorld(t *testing.T, replicas int, failover bool) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir()}
+	return newBoundedWorld(t, replicas, failover, strictBounds)
+}
+
+func newBoundedWorld(t *testing.T, replicas int, failover bool, b bounds) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), bounds: b}
 	w.cluster, w.people = w.newIssuer("cluster.json"), w.newIssuer("people.json")
 	w.write("bundle/bundle.yaml", bundle)
 	if _, err := keys.LoadOrCreateRoot(filepath.Join(w.dir, "root.key")); err != nil {
