@@ -108,11 +108,12 @@ func (q *check) revoked(`,
 		{
 			Name: "roll: one that is stopped does not say so", File: "revocation/journal/replica.go",
 			Old: `		err = j.cfg.Roll.Leave(ctx, position(j.position()))`, New: `		_ = position`,
-			Packages: []string{"./cmd/writ/internal/forgetting"}, Run: "TestAReplicaThatDied",
+			Packages: []string{journal}, Run: "TestRunLeaves",
 		},
 		{
 			Name: "roll: whoever slept gives the others up", File: "revocation/roll/roll.go",
-			Old: `		r.steady = now //`, New: `		_ = now //`,
+			Old: `		r.steady = now
+`, New: ``,
 			Packages: []string{roll}, Run: "TestOneThatSleptGivesNobodyUp",
 		},
 		{
@@ -250,9 +251,8 @@ func (q *check) revoked(`,
 		},
 		{
 			Name: "revocation/journal: tokens are minted between two logs", File: "revocation/journal/scan.go",
-			Old: `	j.confirmed.Store(nil)
-`,
-			New:      ``,
+			Old:      `j.confirmed.Swap(nil)`,
+			New:      `j.confirmed.Load()`,
 			Packages: []string{journal}, Run: "TestNoTokenIsMintedBetweenTwoLogs",
 		},
 		{

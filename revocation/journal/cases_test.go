@@ -1,12 +1,14 @@
 package journal_test
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/store"
 	"github.com/writbroker/writ/token"
 )
 
@@ -403,5 +405,53 @@ func failAfterReads(n int) func(string) (error, bool) {
 			return errDown, false
 		}
 		return nil, false
+	}
+}
+
+// told is a Roll that notes what it is told.
+type told struct {
+	vouched, left []store.Position
+}
+
+func (r *told) Read(context.Context) error { return nil }
+
+func (r *told) Vouch(_ context.Context, at store.Position) (time.Time, error) {
+	r.vouched = append(r.vouched, at)
+	return simStart, nil
+}
+
+func (r *told) Leave(_ context.Context, at store.Position) error {
+	r.left = append(r.left, at)
+	return nil
+}
+
+func (r *told) Hurried() bool { return false }
+
+// TestRunLeaves: the others are told not to wait for a replica that stops exactly where
+// all that it knows is in the log.
+func TestRunLeaves(t *testing.T) {
+	for name, away := range map[string]bool{"with everything in the log": false, "with the log away": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			r, roll := s.replica("a", 0, nil), &told{}
+			r.Journal = openJournal(t, config{Dir: simDir, FS: newMemFS(), Log: r.log, Index: r.index, Now: s.clock(0), Roll: roll})
+			s.sync(r)
+			r.log.down.Store(true)
+			s.revoke(r, "local")
+			r.log.down.Store(away)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			must(t, r.Run(ctx))
+			want := 1
+			if away {
+				want = 0
+			}
+			if len(roll.left) != want || r.Pending() != 1-want {
+				t.Errorf("left at %v, %d pending", roll.left, r.Pending())
+			}
+			if want == 1 && roll.left[0] != (store.Position{Lineage: store.Lineage(r.index.Position().Lineage), Seq: r.index.Position().Seq}) {
+				t.Errorf("left at %v, the log was followed up to %v", roll.left[0], r.index.Position())
+			}
+		})
 	}
 }

@@ -19,7 +19,7 @@ import (
 const absence = 15 * time.Second
 
 // Positions of two lineages.
-var one, two = store.Position{Lineage: 1, Seq: 7}, store.Position{Lineage: 2, Seq: 1}
+var one, two = store.Position{Lineage: 1, Seq: 7}, store.Position{Lineage: 2, Seq: 9}
 
 // crew is replicas on one store, with a clock each.
 type crew struct {
