@@ -42,6 +42,7 @@ type verifierAcks struct {
 	streams int
 	history []ackedAt // ascending in time; each covers what is before it
 	locals  []ackedLocal
+	keysAt  time.Time // of the acknowledgement that state.Keys are of; zero is none yet
 }
 
 type ackedAt struct {
@@ -60,6 +61,7 @@ type VerifierState struct {
 	Replica             string    // that it is connected to; empty is this one
 	Position            token.Rev // last acknowledged
 	Connected, LastAck  time.Time // LastAck is zero before the first
+	Keys                []string  // kids that it says it can verify with, sorted; not to be changed
 }
 
 // AckSummary says how far a position, or a local rule, has got.
@@ -114,6 +116,7 @@ func (a *Acks) Report(ack Ack) bool {
 	}
 	v.reached(ack.Position, now)
 	v.applied(ack.Local, now)
+	v.holds(ack.Keys, now)
 	a.told()
 	return true
 }
