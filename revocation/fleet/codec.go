@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/writbroker/writ/revocation"
@@ -32,9 +33,14 @@ func appendProgress(dst []byte, p *revocation.Progress) []byte {
 	dst = binary.AppendUvarint(append(dst, progressVersion), p.Roster)
 	positions, sets := newTable[token.Rev](), newTable[string]()
 	var body []byte
+	var last []string // verifiers that come one after the other mostly hold the same
+	var lastSet uint64
 	reached := func(r revocation.Reached) {
 		body = binary.AppendUvarint(body, positions.number(r.Position))
-		body = binary.AppendUvarint(body, sets.number(string(encodeKeys(r.Keys))))
+		if !slices.Equal(r.Keys, last) {
+			last, lastSet = r.Keys, sets.number(string(encodeKeys(r.Keys)))
+		}
+		body = binary.AppendUvarint(body, lastSet)
 		body = binary.AppendUvarint(body, encodeAgo(r.Ago))
 	}
 	body = binary.AppendUvarint(body, uint64(len(p.Reached)))
