@@ -6,7 +6,7 @@ func keys() []Mutant {
 	return []Mutant{
 		{
 			Name: "keys: a key is dropped while its tokens may live", File: "keys/schedule.go",
-			Old:      "return s.MaxTTL + s.MaxLag + 4*s.Skew",
+			Old:      "return s.MaxTTL + s.MaxLag + 5*s.Skew",
 			New:      "return s.MaxTTL",
 			Packages: []string{"./keys"}, Run: "^TestFleet$",
 		},
