@@ -22,6 +22,12 @@ func (a *API) keys(context.Context, *broker.Operator, *http.Request, none) (int,
 		out.Algorithm, out.Custody = active.Algorithm, active.Custody
 		out.NextRotation = new(active.Activated.Add(a.cfg.RotateEvery).UTC())
 	}
+	if w, waits := a.cfg.Keys.Awaited(); waits {
+		out.Waiting = &wire.KeyWait{
+			ID: w.ID, Due: w.Due.UTC(), Until: w.Until.UTC(), Total: len(w.Verifiers),
+			Verifiers: w.Verifiers[:min(len(w.Verifiers), wire.MaxKeyWait)],
+		}
+	}
 	return http.StatusOK, out, nil
 }
 

@@ -64,6 +64,18 @@ type VerifierState struct {
 	Keys                []string  // kids that it says it can verify with, sorted; not to be changed
 }
 
+// Label names it for people.
+func (v VerifierState) Label() string {
+	label := v.ID
+	if v.Name != "" {
+		label = v.Name + " (" + v.ID + ")"
+	}
+	if v.Replica != "" {
+		label += " at " + v.Replica
+	}
+	return label
+}
+
 // AckSummary says how far a position, or a local rule, has got.
 type AckSummary struct {
 	Connected int             // verifiers that are connected now

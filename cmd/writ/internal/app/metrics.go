@@ -47,6 +47,7 @@ func (a *App) gauges() {
 		"writ_verifiers_connected":          {"Readers of this replica's revocation feed that acknowledge.", func() float64 { return float64(a.acks.Here()) }},
 		"writ_policy_current":               {"1 if the newest bundle is in force, 0 if it is broken and the last good one stays.", func() float64 { return one(a.watcher.status().Current) }},
 		"writ_audit_healthy":                {"1 if the audit log can be written.", func() float64 { return one(a.audit.Healthy() == nil) }},
+		"writ_keys_activation_waiting":      {"Verifiers that a rotation which is due waits for, since they have not reported the next key.", a.keysAwaited},
 		"writ_keys_published":               {"Keys in the JWKS.", func() float64 { return float64(len(a.rotator.Ring().Public().Keys())) }},
 	} {
 		a.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: g.help}, g.read))
@@ -58,6 +59,11 @@ func (a *App) replicasLate() float64 {
 		return 0
 	}
 	return float64(len(a.roll.Awaited()))
+}
+
+func (a *App) keysAwaited() float64 {
+	awaited, _ := a.rotator.Awaited()
+	return float64(len(awaited.Verifiers))
 }
 
 func one(b bool) float64 {
