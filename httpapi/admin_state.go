@@ -150,7 +150,7 @@ func auditFilter(r *http.Request) (audit.Filter, error) {
 	}
 	f := audit.Filter{
 		Agent: q.Get("agent"), Subject: q.Get("subject"), Tool: q.Get("tool"),
-		Outcome: audit.Outcome(q.Get("outcome")), TokenID: q.Get("jti"),
+		Outcome: audit.Outcome(q.Get("outcome")), Kind: audit.Kind(q.Get("kind")), TokenID: q.Get("jti"),
 		DecisionID: q.Get("decision_id"), Limit: limit,
 	}
 	if f.Since, err = queryTime(q.Get("since")); err != nil {

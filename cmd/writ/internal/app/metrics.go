@@ -16,6 +16,8 @@ type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	steps    prometheus.Counter
+	pauses   prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -29,7 +31,13 @@ func newMetrics() *metrics {
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
 		}, []string{"route"}),
 	}
-	m.registry.MustRegister(m.requests, m.seconds, collectors.NewGoCollector(),
+	m.steps = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "writ_clock_steps_total", Help: "How often this machine's clock was found to have been set.",
+	})
+	m.pauses = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "writ_clock_pauses_total", Help: "How often this machine or process was found to have stood still.",
+	})
+	m.registry.MustRegister(m.requests, m.seconds, m.steps, m.pauses, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
