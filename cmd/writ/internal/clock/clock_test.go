@@ -2,6 +2,7 @@ package clock_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,11 +44,11 @@ func TestCompare(t *testing.T) {
 func TestWatchTellsOfEachChangeOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		var step time.Duration
+		var step atomic.Int64
 		changes := make(chan clock.Change, 10)
 		watch := clock.Watch{
 			Every:   asked,
-			Read:    func() clock.Reading { return clock.Reading{Wall: time.Now().Add(step), Elapsed: time.Since(began)} },
+			Read:    func() clock.Reading { return clock.Reading{Wall: time.Now().Add(time.Duration(step.Load())), Elapsed: time.Since(began)} },
 			Changed: func(_ context.Context, c clock.Change) { changes <- c },
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -56,7 +57,7 @@ func TestWatchTellsOfEachChangeOnce(t *testing.T) {
 		for _, set := range []time.Duration{0, time.Minute, time.Minute, -time.Hour} {
 			time.Sleep(time.Hour)
 			synctest.Wait()
-			step = set
+			step.Store(int64(set))
 		}
 		time.Sleep(time.Hour)
 		cancel()
