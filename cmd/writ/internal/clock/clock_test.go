@@ -47,8 +47,10 @@ func TestWatchTellsOfEachChangeOnce(t *testing.T) {
 		var step atomic.Int64
 		changes := make(chan clock.Change, 10)
 		watch := clock.Watch{
-			Every:   asked,
-			Read:    func() clock.Reading { return clock.Reading{Wall: time.Now().Add(time.Duration(step.Load())), Elapsed: time.Since(began)} },
+			Every: asked,
+			Read: func() clock.Reading {
+				return clock.Reading{Wall: time.Now().Add(time.Duration(step.Load())), Elapsed: time.Since(began)}
+			},
 			Changed: func(_ context.Context, c clock.Change) { changes <- c },
 		}
 		ctx, cancel := context.WithCancel(t.Context())
