@@ -19,6 +19,7 @@ const (
 	KindAdmin      Kind = "admin"
 	KindUse        Kind = "use"
 	KindIntrospect Kind = "introspect"
+	KindClock      Kind = "clock" // this machine's clock was set, or the machine stood still
 
 	KindOpen            Kind = "open"            // the log was opened; says what a crash had torn
 	KindRepair          Kind = "repair"          // writing failed and works again

@@ -204,13 +204,14 @@ func isLoopback(host string) bool {
 
 // cacheAge reads max-age from Cache-Control (RFC 9111 section 5.2.2.1).
 func cacheAge(h http.Header) time.Duration {
+	age, _ := seconds(h.Get("Age")) // that it has spent in caches on the way (RFC 9111 section 4.2)
 	for part := range strings.SplitSeq(h.Get("Cache-Control"), ",") {
 		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
 		if !ok || !strings.EqualFold(name, "max-age") {
 			continue
 		}
 		if d, ok := seconds(strings.Trim(value, `"`)); ok {
-			return d
+			return max(d-age, 0)
 		}
 	}
 	return 0

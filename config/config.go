@@ -155,13 +155,22 @@ type Keys struct {
 	RetireAfter time.Duration `yaml:"retire_after"`
 	// JWKSMaxAge is the Cache-Control max-age of the published key set.
 	JWKSMaxAge time.Duration `yaml:"jwks_max_age"`
+	// ActivateWithin is how long a scheduled rotation waits for connected verifiers that
+	// have not reported the next key. 0 is ten minutes, or Prepublish where that is less.
+	ActivateWithin time.Duration `yaml:"activate_within"`
+	// ClockSkew is how far the clock of a replica or a verifier may be off without harm to a
+	// rotation. Where Tokens.Skew is more, that counts.
+	ClockSkew time.Duration `yaml:"clock_skew"`
 }
+
+// Skew is what the schedule of keys allows clocks to be off.
+func (c *Config) Skew() time.Duration { return max(c.Keys.ClockSkew, c.Tokens.Skew) }
 
 // Tokens bounds what is minted.
 type Tokens struct {
 	MaxTTL     time.Duration `yaml:"max_ttl"`
 	DefaultTTL time.Duration `yaml:"default_ttl"`
-	// Skew is how far clocks may differ.
+	// Skew is how far clocks may differ where a token is checked.
 	Skew time.Duration `yaml:"skew"`
 	// MaxDepth caps the `act` chain.
 	MaxDepth int `yaml:"max_depth"`

@@ -23,6 +23,7 @@ func Default() *Config {
 			Prepublish:  time.Hour,
 			RetireAfter: 2 * time.Hour,
 			JWKSMaxAge:  10 * time.Minute,
+			ClockSkew:   5 * time.Minute,
 		},
 		Tokens: Tokens{
 			MaxTTL:     time.Hour,
@@ -47,10 +48,14 @@ func Default() *Config {
 	}
 }
 
+// activateWithin is how long a rotation waits for verifiers, where nothing else is said.
+const activateWithin = 10 * time.Minute
+
 // settle fills in what hangs on other settings, and makes all paths absolute: a
 // relative one starts at the folder of the configuration file, so that the
 // broker means the same files whatever directory it is started in.
 func (c *Config) settle(base string) {
+	c.Keys.ActivateWithin = cmp.Or(c.Keys.ActivateWithin, min(activateWithin, c.Keys.Prepublish))
 	c.Revocation.ReplicaAbsence = cmp.Or(c.Revocation.ReplicaAbsence, c.Revocation.MaxStaleness/2)
 	for _, p := range c.derivedPaths() {
 		if *p.value == "" {

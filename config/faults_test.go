@@ -70,10 +70,12 @@ func TestFault(t *testing.T) {
 
 		{"signs before it is published", "keys: {prepublish: 5m}", "keys.prepublish", "before verifiers have fetched it", first},
 		{"due before it is published", "keys: {rotate_every: 1h}", "keys.rotate_every", "not longer than", first},
-		{"published no longer than it is cached", "keys: {prepublish: 10m}", "keys.prepublish", "at least 11m30s", first},
-		{"dropped while its tokens live", "keys: {retire_after: 60m}", "keys.retire_after", "at least 1h2m30s", first},
-		{"longer tokens outlive their key", "tokens: {max_ttl: 4h}", "keys.retire_after", "at least 4h2m30s", 0},
+		{"published no longer than it is cached", "keys: {prepublish: 10m}", "keys.prepublish", "at least 20m30s", first},
+		{"dropped while its tokens live", "keys: {retire_after: 60m}", "keys.retire_after", "at least 1h25m30s", first},
+		{"longer tokens outlive their key", "tokens: {max_ttl: 4h}", "keys.retire_after", "at least 4h25m30s", 0},
 		{"more keys than are published", "keys: {rotate_every: 2h, retire_after: 48h}", "keys.rotate_every", "more than 16 keys", first},
+		{"clocks further off than anybody's", "keys: {clock_skew: 10m}", "keys.clock_skew", "out of range", first},
+		{"a rotation that waits for the next one", "keys: {activate_within: 170h}", "keys.activate_within", "longer than keys.rotate_every", first},
 		{"algorithm", "keys: {algorithm: HS256}", "keys.algorithm", "ES256, RS256, Ed25519", first},
 		{"custody", "keys: {custody: env}", "keys.custody", "use file, vault", first},
 		{"custody without a vault", "keys: {custody: vault, vault: {seal_key: k}}", "keys.vault.address", "https://", first},
@@ -126,13 +128,16 @@ func TestKeysAgreeWithTheRotator(t *testing.T) {
 		}
 		c.Tokens.MaxTTL = duration("max_ttl", 15*time.Minute, 2*time.Hour)
 		c.Tokens.Skew = duration("skew", 0, 5*time.Minute)
+		c.Keys.ClockSkew = duration("clock_skew", 0, 5*time.Minute)
+		c.Keys.ActivateWithin = duration("activate_within", 0, 2*time.Hour)
 		c.Keys.JWKSMaxAge = duration("jwks_max_age", time.Second, time.Hour)
 		c.Keys.Prepublish = duration("prepublish", time.Second, 90*time.Minute)
 		c.Keys.RetireAfter = duration("retire_after", time.Second, 24*time.Hour)
 		c.Keys.RotateEvery = c.Keys.Prepublish + duration("rotate_every", time.Second, 4*time.Hour)
 		schedule := keys.Schedule{
 			RotateEvery: c.Keys.RotateEvery, Prepublish: c.Keys.Prepublish, RetireAfter: c.Keys.RetireAfter,
-			Algorithm: c.Keys.Algorithm, JWKSMaxAge: c.Keys.JWKSMaxAge, MaxTTL: c.Tokens.MaxTTL, Skew: c.Tokens.Skew,
+			Algorithm: c.Keys.Algorithm, JWKSMaxAge: c.Keys.JWKSMaxAge, MaxTTL: c.Tokens.MaxTTL,
+			Skew: c.Skew(), ActivateWithin: c.Keys.ActivateWithin,
 		}
 		ours, theirs := c.Validate(), schedule.Validate()
 		if (ours == nil) != (theirs == nil) {

@@ -118,27 +118,32 @@ func (k *checker) tokens() {
 // key appeared must fetch it again before that key signs, and no key may vanish
 // while a token that it signed is alive.
 func (k *checker) keys() {
-	y, t := k.config.Keys, k.config.Tokens
+	y, t, skew := k.config.Keys, k.config.Tokens, k.config.Skew()
 	k.custody()
 	k.oneOf("keys.algorithm", y.Algorithm, "ES256", "RS256", "Ed25519")
 	k.between("keys.jwks_max_age", y.JWKSMaxAge, time.Second, 24*time.Hour)
-	if need := y.JWKSMaxAge + replicaLag + 2*t.Skew; y.Prepublish < need {
+	k.between("keys.clock_skew", y.ClockSkew, 0, maxSkew)
+	if y.ActivateWithin < 0 || y.ActivateWithin > y.RotateEvery {
+		k.fault("keys.activate_within",
+			fmt.Sprintf("%s is negative, or longer than keys.rotate_every (%s)", y.ActivateWithin, y.RotateEvery), "lower it")
+	}
+	if need := y.JWKSMaxAge + replicaLag + 2*skew; y.Prepublish < need {
 		k.fault("keys.prepublish",
-			fmt.Sprintf("%s is shorter than keys.jwks_max_age + %s + 2 × tokens.skew (%s): a key would sign before verifiers have fetched it", y.Prepublish, replicaLag, need),
-			"raise it to at least "+need.String()+", or lower keys.jwks_max_age")
+			fmt.Sprintf("%s is shorter than keys.jwks_max_age + %s + 2 × keys.clock_skew (%s): a key would sign before verifiers have fetched it", y.Prepublish, replicaLag, need),
+			"raise it to at least "+need.String()+", or lower keys.jwks_max_age or keys.clock_skew")
 	}
-	if need := t.MaxTTL + replicaLag + 4*t.Skew; y.RetireAfter < need {
+	if need := t.MaxTTL + replicaLag + 5*skew; y.RetireAfter < need {
 		k.fault("keys.retire_after",
-			fmt.Sprintf("%s is shorter than tokens.max_ttl + %s + 4 × tokens.skew (%s): live tokens would stop verifying", y.RetireAfter, replicaLag, need),
-			"raise it to at least "+need.String())
+			fmt.Sprintf("%s is shorter than tokens.max_ttl + %s + 5 × keys.clock_skew (%s): live tokens would stop verifying", y.RetireAfter, replicaLag, need),
+			"raise it to at least "+need.String()+", or lower keys.clock_skew")
 	}
-	between := y.RotateEvery - 2*t.Skew
+	between := y.RotateEvery - 2*skew
 	switch {
 	case y.RotateEvery <= y.Prepublish:
 		k.fault("keys.rotate_every",
 			fmt.Sprintf("%s is not longer than keys.prepublish (%s): the next key would be due before it is published", y.RotateEvery, y.Prepublish),
 			"raise it")
-	case between <= 0 || 3+(y.RetireAfter+4*t.Skew)/between > publishedKeys:
+	case between <= 0 || 3+(y.RetireAfter+4*skew)/between > publishedKeys:
 		k.fault("keys.rotate_every",
 			fmt.Sprintf("%s is too short for keys.retire_after (%s): more than %d keys would be published", y.RotateEvery, y.RetireAfter, publishedKeys),
 			"raise it, or lower keys.retire_after")

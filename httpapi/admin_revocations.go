@@ -127,7 +127,7 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 func (a *API) wireVerifier(v revocation.VerifierState) wire.Verifier {
 	out := wire.Verifier{
 		ID: v.ID, Name: v.Name, Principal: v.Principal, Replica: cmp.Or(v.Replica, a.cfg.Replica),
-		Connected: v.Connected.UTC(), LastAck: v.LastAck.UTC(),
+		Connected: v.Connected.UTC(), LastAck: v.LastAck.UTC(), Keys: v.Keys,
 	}
 	if !v.Position.IsZero() {
 		out.Position = v.Position.String()

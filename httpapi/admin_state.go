@@ -22,6 +22,12 @@ func (a *API) keys(context.Context, *broker.Operator, *http.Request, none) (int,
 		out.Algorithm, out.Custody = active.Algorithm, active.Custody
 		out.NextRotation = new(active.Activated.Add(a.cfg.RotateEvery).UTC())
 	}
+	if w, waits := a.cfg.Keys.Awaited(); waits {
+		out.Waiting = &wire.KeyWait{
+			ID: w.ID, Due: w.Due.UTC(), Until: w.Until.UTC(), Total: len(w.Verifiers),
+			Verifiers: w.Verifiers[:min(len(w.Verifiers), wire.MaxKeyWait)],
+		}
+	}
 	return http.StatusOK, out, nil
 }
 
@@ -144,7 +150,7 @@ func auditFilter(r *http.Request) (audit.Filter, error) {
 	}
 	f := audit.Filter{
 		Agent: q.Get("agent"), Subject: q.Get("subject"), Tool: q.Get("tool"),
-		Outcome: audit.Outcome(q.Get("outcome")), TokenID: q.Get("jti"),
+		Outcome: audit.Outcome(q.Get("outcome")), Kind: audit.Kind(q.Get("kind")), TokenID: q.Get("jti"),
 		DecisionID: q.Get("decision_id"), Limit: limit,
 	}
 	if f.Since, err = queryTime(q.Get("since")); err != nil {

@@ -28,6 +28,7 @@ type Feed interface {
 // KeyStatus says how the signing keys stand: keys.Rotator.
 type KeyStatus interface {
 	Ring() *keys.Ring
+	Awaited() (keys.Awaited, bool)
 }
 
 // AuditReader looks records up.

@@ -70,7 +70,7 @@ func (a *API) feedFor(w http.ResponseWriter, r *http.Request, need scopes.Scope)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	out := &feedWriter{w: w, rc: http.NewResponseController(w), opened: a.cfg.Now()}
-	if err := a.stream(r.Context(), out, sub, snapshot, reader{cred, op, need}); err != nil && r.Context().Err() == nil {
+	if err := a.stream(r.Context(), out, sub, snapshot, reader{cred, op, need, id != ""}); err != nil && r.Context().Err() == nil {
 		a.cfg.Logger.InfoContext(r.Context(), "feed ended", "verifier", name, "principal", op.Agent, "reason", err)
 	}
 }
@@ -130,6 +130,8 @@ type reader struct {
 	cred broker.Credentials
 	op   *broker.Operator
 	need scopes.Scope
+	// verifies: it named itself as a verifier, and begins with the keys as they are now.
+	verifies bool
 }
 
 type feedWriter struct {
@@ -163,6 +165,11 @@ var (
 func (a *API) stream(ctx context.Context, out *feedWriter, sub *journal.Subscription, snapshot *encoded, who reader) error {
 	if err := a.catchUp(out, sub, snapshot); err != nil {
 		return err
+	}
+	if who.verifies {
+		if err := a.sendKeys(out); err != nil {
+			return err
+		}
 	}
 	if err := a.beat(out, sub); err != nil {
 		return err
@@ -272,6 +279,16 @@ func (a *API) catchUp(out *feedWriter, sub *journal.Subscription, snapshot *enco
 		}
 	}
 	return nil
+}
+
+// sendKeys tells a verifier the keys as they are now: it may have missed a change while it was
+// not connected, and need not ask. What changes from here on comes through its subscription.
+func (a *API) sendKeys(out *feedWriter) error {
+	buf, err := revocation.AppendSSE(nil, revocation.Event{Type: revocation.EventKeys, Keys: a.cfg.Keys.Ring().JWKS()})
+	if err != nil {
+		return fmt.Errorf("encoding keys: %w", err)
+	}
+	return out.write(buf, a.cfg.Now())
 }
 
 // ack takes a verifier's word of how far it has got.

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -156,6 +157,10 @@ func TestFeed(t *testing.T) {
 		t.Errorf("the snapshot holds %d rules up to %v", x.Len(), x.Position())
 	} else if r, _ := x.Rule(first.ID); r.Reason != "" || r.By != "" {
 		t.Errorf("resource servers see why and by whom: %+v", r)
+	}
+	// It may have missed a rotation, and need not ask.
+	if e := st.next(); e.Type != revocation.EventKeys || !bytes.Equal(e.Keys, s.Keys.Ring().JWKS()) {
+		t.Errorf("then comes %s %s", e.Type, e.Keys)
 	}
 	second := s.Revoke(t, revocation.SelectTask, "t2")
 	if e := st.next(); e.Type != revocation.EventRule || e.Rule.ID != second.ID {

@@ -38,6 +38,11 @@ type Config struct {
 	Now      func() time.Time // this replica's clock
 	Logger   *slog.Logger     // alarms go to it as errors
 	OnChange func(*Ring)      // optional; called in order with each new ring; must not block or call the Rotator
+
+	// Lacking says which connected verifiers have not reported a key. A scheduled
+	// activation waits while any is behind, up to Schedule.ActivateWithin; an emergency
+	// does not. Optional; it must not block, nor call the Rotator.
+	Lacking func(kid string) Lacking
 }
 
 func (c Config) validate() error {

@@ -6,6 +6,9 @@
 // what is due and is pure; the Rotator runs it against a store.Cell by
 // compare-and-swap, so that of many replicas exactly one rotates.
 //
+// A scheduled activation waits, up to a deadline, until connected verifiers have reported the
+// key (Config.Lacking); an emergency does not.
+//
 // Neither the store nor another replica's clock is trusted: the state is
 // authenticated under a key of the Root, a version that goes back is refused
 // and put right, and a public key is published only where its private half was

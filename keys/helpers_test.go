@@ -170,6 +170,7 @@ func (v *vault) Open(ctx context.Context, ring string, k keys.KeyInfo) (token.Si
 type tester interface {
 	Helper()
 	Fatal(args ...any)
+	Fatalf(format string, args ...any)
 }
 
 func newCustody(t tester, secret []byte) *vault {
@@ -195,18 +196,19 @@ type fleet struct {
 	cell    *cell
 	secret  []byte
 	custody *vault
+	sched   keys.Schedule
 }
 
 func newFleet(t tester) *fleet {
 	t.Helper()
 	secret := newSecret(t)
-	return &fleet{cell: newCell(), secret: secret, custody: newCustody(t, secret)}
+	return &fleet{cell: newCell(), secret: secret, custody: newCustody(t, secret), sched: schedule()}
 }
 
 // config is a replica's; change it before keys.New.
 func (f *fleet) config(c *clock) keys.Config {
 	return keys.Config{
-		Ring: ringName, Cell: f.cell, MACKey: f.secret, Custody: f.custody, Schedule: schedule(),
+		Ring: ringName, Cell: f.cell, MACKey: f.secret, Custody: f.custody, Schedule: f.sched,
 		Now: c.Now, Logger: slog.New(slog.DiscardHandler),
 	}
 }

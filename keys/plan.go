@@ -30,7 +30,7 @@ func Plan(s State, sched Schedule, now time.Time) Actions {
 			a.Drop = append(a.Drop, k.ID)
 		}
 	}
-	active, hasActive := s.Find(StageActive)
+	_, hasActive := s.Find(StageActive)
 	next, hasNext := s.Find(StageNext)
 	switch {
 	case !hasActive && !hasNext:
@@ -42,7 +42,7 @@ func Plan(s State, sched Schedule, now time.Time) Actions {
 	case !hasNext:
 		a.Create = []Stage{StageNext}
 	default:
-		due := later(active.Activated.Add(sched.RotateEvery), next.Published.Add(sched.Prepublish))
+		due := activationDue(s, sched)
 		if now.Before(due) {
 			a.Due = earlier(a.Due, due)
 			break
@@ -51,6 +51,14 @@ func Plan(s State, sched Schedule, now time.Time) Actions {
 		a.Activate, a.Create = next.ID, []Stage{StageNext}
 	}
 	return a
+}
+
+// activationDue is when the next key of a state is to sign: once the active one has signed
+// for its time, and not before verifiers can have it.
+func activationDue(s State, sched Schedule) time.Time {
+	active, _ := s.Find(StageActive)
+	next, _ := s.Find(StageNext)
+	return later(active.Activated.Add(sched.RotateEvery), next.Published.Add(sched.Prepublish))
 }
 
 // Apply returns the state after the actions, with created in place of

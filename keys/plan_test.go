@@ -61,7 +61,7 @@ func TestScheduleRefusesWhatIsNotSafe(t *testing.T) {
 	}{
 		"a key signs before verifiers can have it": {func(s *keys.Schedule) { s.Prepublish = 6*time.Minute + 9*time.Second }, "before every verifier"},
 		"prepublish is the max-age alone":          {func(s *keys.Schedule) { s.Prepublish = s.JWKSMaxAge }, "before every verifier"},
-		"a key goes while its tokens live":         {func(s *keys.Schedule) { s.RetireAfter = 31*time.Minute + 49*time.Second }, "while its tokens live"},
+		"a key goes while its tokens live":         {func(s *keys.Schedule) { s.RetireAfter = 32*time.Minute + 9*time.Second }, "while its tokens live"},
 		"too many keys":                            {func(s *keys.Schedule) { s.RotateEvery, s.RetireAfter = time.Minute, 9*time.Hour }, "more than 16 keys"},
 		"an unknown algorithm":                     {func(s *keys.Schedule) { s.Algorithm = "HS256" }, "none of"},
 		"no rotation":                              {func(s *keys.Schedule) { s.RotateEvery = 0 }, "rotate_every"},

@@ -42,12 +42,15 @@ type Rotator struct {
 	ring      atomic.Pointer[Ring]
 	confirmed atomic.Pointer[time.Time] // when the ring was last known to be the shared one
 	cell      atomic.Uint64             // version of the cell that was last read, for Watch
+	awaited   atomic.Pointer[Awaited]   // nil: no activation waits
+	began     time.Time                 // when New was called
 
 	mu      sync.Mutex
 	known   State              // the highest authentic state seen
 	raw     []byte             // known, as it is stored
 	opened  map[string]openKey // private halves by kid
 	pending []intent           // emergencies that the store has not taken yet
+	passed  passed             // the activation that is about to be written
 }
 
 // New reads the shared state, or makes the first one, and returns a Rotator whose
@@ -67,7 +70,7 @@ func New(ctx context.Context, cfg Config) (*Rotator, error) {
 	r := &Rotator{
 		cfg: cfg, log: cfg.Logger.With("ring", cfg.Ring), sealer: sealer,
 		late: upTo(cfg.Schedule.Jitter), poll: cfg.Schedule.MaxLag / 4,
-		opened: map[string]openKey{},
+		opened: map[string]openKey{}, began: cfg.Now(),
 	}
 	r.confirmed.Store(&time.Time{})
 	r.mu.Lock()
@@ -145,7 +148,7 @@ func (r *Rotator) want(ctx context.Context, seen seenState) (State, time.Time, e
 			state, changed = next, true
 		}
 	}
-	actions := Plan(state, r.cfg.Schedule, r.cfg.Now().Add(-r.late))
+	actions := r.hold(state, Plan(state, r.cfg.Schedule, r.cfg.Now().Add(-r.late)))
 	if !actions.IsZero() {
 		next, err := r.carryOut(ctx, state, actions)
 		if err != nil {
@@ -215,6 +218,7 @@ func (r *Rotator) write(ctx context.Context, want State, seen seenState) error {
 	if err != nil {
 		return fmt.Errorf("writing key ring: %w", err)
 	}
+	r.tellPassed(want)
 	r.log.Info("key ring changed", "version", want.Version, "active", ring.active.KeyID(), "keys", len(want.Keys))
 	r.accept(want, raw, version, seen.at)
 	r.publish(ring)

@@ -59,7 +59,7 @@ func TestATokenVerifiesThroughItsWholeLife(t *testing.T) {
 	if one(t, r.Ring(), keys.StageActive) != next || one(t, r.Ring(), keys.StageRetired) != was || !verifies() {
 		t.Errorf("after rotation: %v, verifies %t", kids(r.Ring()), verifies())
 	}
-	c.add(31*time.Minute + 49*time.Second)
+	c.add(32*time.Minute + 9*time.Second)
 	if err := r.Refresh(t.Context()); err != nil || !verifies() {
 		t.Errorf("in the last second of the overlap: %v, verifies %t", err, verifies())
 	}
@@ -182,7 +182,7 @@ func TestAStoreThatLiesIsRefused(t *testing.T) {
 	})
 	t.Run("two rings of one version", func(t *testing.T) {
 		f, c, r := rotated(t)
-		fork := &fleet{cell: newCell(), secret: f.secret, custody: f.custody}
+		fork := &fleet{cell: newCell(), secret: f.secret, custody: f.custody, sched: f.sched}
 		fork.cell.values, fork.cell.current = slices.Clone(f.cell.values[:1]), 0
 		other := fork.replica(t, t.Context(), c)
 		if other.Ring().Version() != r.Ring().Version() || bytes.Equal(other.Ring().JWKS(), r.Ring().JWKS()) {

@@ -14,15 +14,19 @@ var ErrSchedule = errors.New("key schedule is not safe")
 
 // Schedule says when keys change. A zero Prepublish, RetireAfter or Algorithm
 // takes its least safe value, resp. ES256; the other fields are required, but
-// for Jitter, Skew and MaxLag.
+// for ActivateWithin, Jitter, Skew and MaxLag.
 type Schedule struct {
 	// RotateEvery is how long a key signs.
 	RotateEvery time.Duration
 	// Prepublish is how long a key is published before it signs: at least
 	// JWKSMaxAge + MaxLag + 2·Skew.
 	Prepublish time.Duration
+	// ActivateWithin is how long after its time a scheduled activation waits for connected
+	// verifiers that have not reported the key, at most RotateEvery. Zero is 10 min, or
+	// Prepublish or RotateEvery where that is less.
+	ActivateWithin time.Duration
 	// RetireAfter is how long a key is published after it last signed: at least
-	// MaxTTL + MaxLag + 4·Skew.
+	// MaxTTL + MaxLag + 5·Skew.
 	RetireAfter time.Duration
 	// Jitter spreads the replicas' attempts at a rotation: each is late by up to
 	// this much.
@@ -43,7 +47,10 @@ type Schedule struct {
 	MaxLag time.Duration
 }
 
-const defaultMaxLag = 30 * time.Second
+const (
+	defaultMaxLag         = 30 * time.Second
+	defaultActivateWithin = 10 * time.Minute
+)
 
 // complete fills in defaults.
 func (s Schedule) complete() Schedule {
@@ -56,6 +63,9 @@ func (s Schedule) complete() Schedule {
 	if s.RetireAfter == 0 {
 		s.RetireAfter = s.leastRetireAfter()
 	}
+	if s.ActivateWithin == 0 {
+		s.ActivateWithin = min(defaultActivateWithin, s.Prepublish, s.RotateEvery)
+	}
 	if s.Algorithm == "" {
 		s.Algorithm = token.ES256
 	}
@@ -66,10 +76,10 @@ func (s Schedule) complete() Schedule {
 // for JWKSMaxAge after, and the clocks of who published and who activates differ.
 func (s Schedule) leastPrepublish() time.Duration { return s.JWKSMaxAge + s.MaxLag + 2*s.Skew }
 
-// leastRetireAfter: a replica may sign with the retired key for MaxLag; the
-// clocks of who retires, who mints and who drops differ, and the verifier grants
-// leeway.
-func (s Schedule) leastRetireAfter() time.Duration { return s.MaxTTL + s.MaxLag + 4*s.Skew }
+// leastRetireAfter: a replica may sign with the retired key for MaxLag; who retires it may
+// be slow, who mints and who drops it fast, the verifier slow, and it grants leeway: one
+// Skew each.
+func (s Schedule) leastRetireAfter() time.Duration { return s.MaxTTL + s.MaxLag + 5*s.Skew }
 
 // Validate reports every fault of the schedule, its defaults filled in.
 func (s Schedule) Validate() error {
@@ -84,6 +94,7 @@ func (s Schedule) Validate() error {
 	fault(s.JWKSMaxAge <= 0, "jwks max-age is not positive")
 	fault(s.MaxTTL <= 0, "the maximum token life is not positive")
 	fault(s.Skew < 0 || s.Jitter < 0 || s.MaxLag < 0, "a duration is negative")
+	fault(s.ActivateWithin < 0 || s.RotateEvery > 0 && s.ActivateWithin > s.RotateEvery, "activate_within %v is negative, or longer than a key signs", s.ActivateWithin)
 	fault(s.Prepublish < s.leastPrepublish(), "a key would sign before every verifier can have it: prepublish %v is below jwks max-age + lag + skew = %v", s.Prepublish, s.leastPrepublish())
 	fault(s.RetireAfter < s.leastRetireAfter(), "a key would go while its tokens live: retire_after %v is below the maximum token life + lag + skew = %v", s.RetireAfter, s.leastRetireAfter())
 	fault(s.RotateEvery > 0 && s.keysNeeded() > MaxKeys, "rotating every %v and keeping keys for %v needs more than %d keys", s.RotateEvery, s.RetireAfter, MaxKeys)

@@ -16,6 +16,7 @@ import (
 // with the true time knows.
 type world struct {
 	*fleet
+	skew     time.Duration // how far clocks may really be off
 	now      time.Time
 	clocks   []*clock
 	replicas []*keys.Rotator
@@ -34,8 +35,9 @@ func (w *world) advance(d time.Duration) {
 }
 
 // sign has a replica sign, as a minter would, and notes until when that counts.
-func (w *world) sign(t *rapid.T, i int) {
-	sched := schedule()
+func (w *world) sign(t tester, i int) {
+	t.Helper()
+	sched := w.sched
 	signer := w.replicas[i].Ring().Active()
 	kid := signer.KeyID()
 	if _, err := signer.Sign(context.Background(), []byte("x")); err != nil {
@@ -51,7 +53,7 @@ func (w *world) sign(t *rapid.T, i int) {
 		t.Fatalf("%s signs %v after it was published", kid, out)
 	}
 	// The minter's clock sets exp; the slowest verifier's, with leeway, ends it.
-	dead := w.clocks[i].Now().Add(sched.MaxTTL + 2*sched.Skew)
+	dead := w.clocks[i].Now().Add(sched.MaxTTL + 2*w.skew)
 	w.lives[kid] = maxTime(w.lives[kid], dead)
 }
 
@@ -63,7 +65,8 @@ func maxTime(a, b time.Time) time.Time {
 }
 
 // observe holds what the store publishes to the rules.
-func (w *world) observe(t *rapid.T) {
+func (w *world) observe(t tester) {
+	t.Helper()
 	// Before the beginning, nothing is due: it only looks.
 	cfg := w.config(&clock{now: epoch.Add(-24 * time.Hour)})
 	cfg.Cell = onlyReads{w.cell}
@@ -101,22 +104,40 @@ func (onlyReads) Swap(context.Context, string, uint64, []byte) (uint64, error) {
 // emergencies. Whatever happens: one key is active, no key signs before
 // verifiers can have it, and none goes while a token it signed can live.
 func TestFleet(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := &world{
-			fleet: newFleet(t), now: epoch,
-			shown: map[string]time.Time{}, lives: map[string]time.Time{}, hastened: map[string]bool{}, revoked: map[string]bool{},
-		}
-		skew := int(schedule().Skew / time.Second)
-		for range 3 {
-			c := &clock{now: epoch, off: time.Duration(rapid.IntRange(-skew, skew).Draw(t, "clock off")) * time.Second}
-			w.clocks = append(w.clocks, c)
-			w.replicas = append(w.replicas, w.replica(t, context.Background(), c))
-		}
-		w.observe(t)
-		for range rapid.IntRange(1, 40).Draw(t, "steps") {
-			w.step(t)
-		}
-	})
+	for name, skew := range map[string]time.Duration{"clocks seconds apart": schedule().Skew, "clocks minutes apart": 5 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				w := newWorld(t, skew)
+				most := int(skew / time.Second)
+				for range 3 {
+					w.join(t, time.Duration(rapid.IntRange(-most, most).Draw(t, "clock off"))*time.Second)
+				}
+				w.observe(t)
+				for range rapid.IntRange(1, 40).Draw(t, "steps") {
+					w.step(t)
+				}
+			})
+		})
+	}
+}
+
+// newWorld has no replica yet; its schedule is told the truth about the clocks.
+func newWorld(t tester, skew time.Duration) *world {
+	t.Helper()
+	w := &world{
+		fleet: newFleet(t), skew: skew, now: epoch,
+		shown: map[string]time.Time{}, lives: map[string]time.Time{}, hastened: map[string]bool{}, revoked: map[string]bool{},
+	}
+	w.sched.Skew = skew
+	return w
+}
+
+// join adds a replica whose clock is off.
+func (w *world) join(t tester, off time.Duration) {
+	t.Helper()
+	c := &clock{now: w.now, off: off}
+	w.clocks = append(w.clocks, c)
+	w.replicas = append(w.replicas, w.replica(t, context.Background(), c))
 }
 
 func (w *world) step(t *rapid.T) {

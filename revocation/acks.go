@@ -42,6 +42,7 @@ type verifierAcks struct {
 	streams int
 	history []ackedAt // ascending in time; each covers what is before it
 	locals  []ackedLocal
+	keysAt  time.Time // of the acknowledgement that state.Keys are of; zero is none yet
 }
 
 type ackedAt struct {
@@ -60,6 +61,19 @@ type VerifierState struct {
 	Replica             string    // that it is connected to; empty is this one
 	Position            token.Rev // last acknowledged
 	Connected, LastAck  time.Time // LastAck is zero before the first
+	Keys                []string  // kids that it says it can verify with, sorted; not to be changed
+}
+
+// Label names it for people.
+func (v VerifierState) Label() string {
+	label := v.ID
+	if v.Name != "" {
+		label = v.Name + " (" + v.ID + ")"
+	}
+	if v.Replica != "" {
+		label += " at " + v.Replica
+	}
+	return label
 }
 
 // AckSummary says how far a position, or a local rule, has got.
@@ -114,6 +128,7 @@ func (a *Acks) Report(ack Ack) bool {
 	}
 	v.reached(ack.Position, now)
 	v.applied(ack.Local, now)
+	v.holds(ack.Keys, now)
 	a.told()
 	return true
 }

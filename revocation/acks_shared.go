@@ -22,11 +22,12 @@ type Progress struct {
 	Forwarded []Forwarded
 }
 
-// Reached is the last position that a verifier has acknowledged, and how long before the
-// Export: two replicas' clocks never meet.
+// Reached is what a verifier has acknowledged last, and how long before the Export: two
+// replicas' clocks never meet.
 type Reached struct {
-	Position token.Rev // zero is none
-	Ago      time.Duration
+	Position token.Rev     // zero is none
+	Keys     []string      // kids that it holds, sorted; empty where it does not say
+	Ago      time.Duration // negative: it has acknowledged nothing yet
 }
 
 // Forwarded is an acknowledgement that reached a replica to which its verifier is not
@@ -48,6 +49,7 @@ type remoteAcks struct {
 type forwarded struct {
 	position token.Rev
 	local    []ackedLocal
+	keys     []string
 	at       time.Time
 }
 
@@ -120,6 +122,7 @@ func (a *Acks) reportElsewhere(ack Ack, now time.Time) bool {
 			known = true
 			v.reached(ack.Position, now)
 			v.applied(ack.Local, now)
+			v.holds(ack.Keys, now)
 		}
 	}
 	if !known {
@@ -130,7 +133,7 @@ func (a *Acks) reportElsewhere(ack Ack, now time.Time) bool {
 		f = &forwarded{}
 		a.forward[ack.Verifier] = f
 	}
-	f.position, f.at = ack.Position, now
+	f.position, f.keys, f.at = ack.Position, keptKeys(ack.Keys), now
 	for _, id := range ack.Local {
 		if len(id) == uuidLen && len(f.local) < forwardLocals {
 			f.local = append(f.local, ackedLocal{id, now})
@@ -153,14 +156,17 @@ func (a *Acks) Export(known uint64) (*Roster, Progress) {
 	slices.SortFunc(states, byVerifier)
 	p := Progress{Roster: a.roster, Reached: make([]Reached, len(states))}
 	for i := range states {
-		p.Reached[i] = Reached{Position: states[i].Position, Ago: max(now.Sub(states[i].LastAck), 0)}
+		p.Reached[i] = Reached{Position: states[i].Position, Keys: states[i].Keys, Ago: -1}
+		if !states[i].LastAck.IsZero() {
+			p.Reached[i].Ago = max(now.Sub(states[i].LastAck), 0)
+		}
 	}
 	for id, f := range a.forward {
 		if now.Sub(f.at) > forwardFor {
 			delete(a.forward, id)
 			continue
 		}
-		out := Forwarded{Verifier: id, Reached: Reached{Position: f.position, Ago: max(now.Sub(f.at), 0)}}
+		out := Forwarded{Verifier: id, Reached: Reached{Position: f.position, Keys: f.keys, Ago: max(now.Sub(f.at), 0)}}
 		for _, l := range f.local {
 			out.Local = append(out.Local, l.id)
 		}
@@ -237,12 +243,16 @@ func (a *Acks) forwardedHere(f Forwarded, now time.Time) {
 	}
 }
 
-// advance takes a position from another replica; what comes late does not set back.
+// advance takes what another replica says of a verifier; what comes late does not set back.
 func (a *Acks) advance(v *verifierAcks, r Reached, now time.Time) {
+	if r.Ago < 0 {
+		return
+	}
+	v.holds(r.Keys, now.Add(-r.Ago))
 	if r.Position.IsZero() || r.Position != v.state.Position && !v.state.Position.IsZero() && a.covers(v.state.Position, r.Position) {
 		return
 	}
-	v.reached(r.Position, now.Add(-max(r.Ago, 0)))
+	v.reached(r.Position, now.Add(-r.Ago))
 }
 
 // Drop forgets a replica that is gone.

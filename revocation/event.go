@@ -63,4 +63,7 @@ type Ack struct {
 	Position token.Rev `json:"position"`
 	// Local lists rules and lifts that it applied while they had no position.
 	Local []string `json:"local,omitempty"`
+	// Keys lists the kids of the broker's keys that it can verify with. A rotation waits
+	// for a connected verifier that leaves the next key out, and not for one that lists none.
+	Keys []string `json:"keys,omitempty"`
 }

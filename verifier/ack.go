@@ -16,7 +16,8 @@ const (
 )
 
 // ackQueue holds what is still to be acknowledged: only the last position
-// matters, so a burst of rules costs one call or two.
+// matters, so a burst of rules costs one call or two. The keys that are held are told with
+// each: they are few, and whoever takes an acknowledgement may be another replica.
 type ackQueue struct {
 	wake chan struct{}
 
@@ -45,6 +46,18 @@ func (q *ackQueue) touch(position token.Rev) {
 	q.pending = q.pending || changed
 	q.mu.Unlock()
 	if changed {
+		q.signal()
+	}
+}
+
+// again has the last position acknowledged once more: something else has changed that an
+// acknowledgement tells. Before the first position there is nobody to tell yet.
+func (q *ackQueue) again() {
+	q.mu.Lock()
+	known := !q.position.IsZero()
+	q.pending = q.pending || known
+	q.mu.Unlock()
+	if known {
 		q.signal()
 	}
 }
@@ -122,5 +135,5 @@ func (v *Verifier) sendAck(ctx context.Context, position token.Rev, local []stri
 	if err != nil {
 		return err
 	}
-	return v.client.Ack(ctx, at.ack, revocation.Ack{Verifier: v.id, Name: v.cfg.Name, Position: position, Local: local}, auth.Secret.Reveal())
+	return v.client.Ack(ctx, at.ack, revocation.Ack{Verifier: v.id, Name: v.cfg.Name, Position: position, Local: local, Keys: at.kids}, auth.Secret.Reveal())
 }

@@ -55,6 +55,7 @@ type broker struct {
 	ageMS     func(time.Duration) int64
 	tick      time.Duration
 	feedToken string
+	elsewhere string                    // the address of the feed; "" is this server's
 	part      int                       // rules in a part of a snapshot
 	download  func(http.ResponseWriter) // serves the whole list; nil: there is no such address
 	loads     int
@@ -116,6 +117,17 @@ func (b *broker) publish(e revocation.Event) revocation.Event {
 	return e
 }
 
+// keysEvent is what the feed says of the keys that are published now.
+func (b *broker) keysEvent() revocation.Event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	set, err := token.NewKeySet(b.keys...)
+	must(b.t, err)
+	jwks, err := json.Marshal(set)
+	must(b.t, err)
+	return revocation.Event{Type: revocation.EventKeys, Keys: jwks}
+}
+
 func newRule(s revocation.Selector, value string) *revocation.Rule {
 	now := time.Now()
 	return &revocation.Rule{ID: uuid.Must(uuid.NewV7()).String(), Selector: s, Value: value, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
@@ -141,6 +153,9 @@ func (b *broker) routes() http.Handler {
 		m := wire.Metadata{Issuer: b.URL, JWKSURI: b.URL + wire.PathJWKS, RevocationFeed: b.URL + wire.PathFeed,
 			RevocationAck: b.URL + wire.PathAck, RevocationRefusals: b.URL + wire.PathRefusals, RecordsJWKS: records, MaxTokenTTL: 3600}
 		b.mu.Lock()
+		if b.elsewhere != "" {
+			m.RevocationFeed = b.elsewhere
+		}
 		if b.download != nil {
 			m.RevocationSnapshot = b.URL + wire.PathSnapshot
 		}
@@ -228,6 +243,7 @@ func (b *broker) feed(w http.ResponseWriter, r *http.Request) {
 	for _, e := range backlog {
 		send(e)
 	}
+	send(b.keysEvent())
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	b.beat(send, began)

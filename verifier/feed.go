@@ -112,7 +112,7 @@ func (r *reading) handle(e client.FeedEvent) (err error) {
 	case revocation.EventHeartbeat:
 		return r.beat(e)
 	case revocation.EventKeys:
-		r.wantKeys(rotated)
+		r.takeKeys(e.Keys)
 		return nil
 	case revocation.EventSnapshot:
 		err = r.merge(e.Snapshot)

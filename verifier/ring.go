@@ -5,7 +5,10 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"net/url"
+	"slices"
 	"time"
 
 	"github.com/writbroker/writ/httpapi/wire"
@@ -16,7 +19,8 @@ const (
 	defaultMaxTTL = time.Hour
 	minKeysAge    = 30 * time.Second // a max-age below this is taken as this
 	maxKeysAge    = 15 * time.Minute
-	keysSpread    = 3 * time.Second  // verifiers told of a rotation together ask within this
+	keysSpread    = 10 * time.Second // verifiers told of a rotation together, that have to ask, ask within this
+	unknownSpread = 300 * time.Millisecond
 	unknownPause  = 10 * time.Second // at most one fetch in this for key ids that nobody published
 )
 
@@ -24,10 +28,13 @@ const (
 type ring struct {
 	generation uint64
 	keys       map[string]*signingKey
+	kids       []string // of keys, sorted
 	records    *token.KeySet
 	maxTTL     time.Duration
 
 	feed, ack, snapshot, refusals string // addresses; empty where the broker has none
+	// feedKeys: the feed comes from where the keys do, so that what it says of them is as good.
+	feedKeys bool
 }
 
 // signingKey is the same pointer in successive rings while the key is the same.
@@ -78,7 +85,7 @@ func (v *Verifier) keepKeys(ctx context.Context) {
 			now := v.now()
 			at := now.Add(spread(keysSpread))
 			if n == unknownKey {
-				at = latest(now, last.Add(unknownPause)).Add(spread(keysSpread / 10))
+				at = latest(now, last.Add(unknownPause)).Add(spread(unknownSpread))
 			}
 			if at.Before(due) {
 				due = at
@@ -105,7 +112,7 @@ func (v *Verifier) keepKeys(ctx context.Context) {
 
 // fetch replaces the ring and says when to come back: before max-age runs out.
 func (v *Verifier) fetch(ctx context.Context) (time.Duration, error) {
-	began := v.now()
+	began, before := v.now(), v.ring.Load()
 	m, err := v.client.Metadata(ctx)
 	if err != nil {
 		return 0, err
@@ -114,29 +121,66 @@ func (v *Verifier) fetch(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	next, err := v.newRing(m, data)
+	err = v.replace(func(old *ring) (*ring, error) {
+		next, err := v.newRing(old, m, data)
+		if err == nil && old != before { // the feed brought newer keys while the answer was on its way
+			next.keys, next.kids = old.keys, old.kids
+		}
+		return next, err
+	})
 	if err != nil {
 		return 0, err
 	}
-	first := v.ring.Swap(next) == nil
 	v.advance(&v.fetched, began)
-	if first {
-		close(v.described)
-	}
 	age = min(max(age, minKeysAge), maxKeysAge)
 	return age*6/10 + spread(age*3/10), nil
 }
 
-// newRing reads the broker's answers. keepKeys is its only caller, so rings
-// are made one after the other.
-func (v *Verifier) newRing(m *wire.Metadata, jwks []byte) (*ring, error) {
+// replace puts a new ring in the place of the old one, which is nil at first, and has the
+// broker told if the keys are others. It makes rings one after the other.
+func (v *Verifier) replace(build func(old *ring) (*ring, error)) error {
+	v.ringMu.Lock()
+	defer v.ringMu.Unlock()
+	old := v.ring.Load()
+	next, err := build(old)
+	if err != nil {
+		return err
+	}
+	v.ring.Store(next)
+	switch {
+	case old == nil:
+		close(v.described)
+	case !slices.Equal(old.kids, next.kids):
+		v.acks.again()
+	}
+	return nil
+}
+
+// takeKeys takes the key set that the feed brought, so that thousands of verifiers need not
+// ask for it together. When keys have to be fetched does not change: the feed does not say how
+// old its word is. What it cannot use, it fetches.
+func (v *Verifier) takeKeys(jwks []byte) {
+	if !v.ring.Load().feedKeys {
+		v.wantKeys(rotated)
+		return
+	}
+	err := v.replace(func(old *ring) (*ring, error) {
+		next := *old
+		return &next, next.read(old, jwks)
+	})
+	if err != nil {
+		v.log.Warn("keys of the feed not taken, will fetch them", "error", err)
+		v.wantKeys(rotated)
+	}
+}
+
+// read puts the keys of a set into the ring, which follows old; nil is none.
+func (r *ring) read(old *ring, jwks []byte) error {
 	set, err := token.ParseJWKS(jwks, token.JWKSOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("reading keys: %w", err)
+		return fmt.Errorf("reading keys: %w", err)
 	}
-	r := &ring{generation: 1, keys: map[string]*signingKey{}, records: v.cfg.RecordsKeys, maxTTL: v.cfg.MaxTTL,
-		feed: m.RevocationFeed, ack: m.RevocationAck, snapshot: m.RevocationSnapshot, refusals: m.RevocationRefusals}
-	old := v.ring.Load()
+	r.generation, r.keys = 1, map[string]*signingKey{}
 	if old != nil {
 		r.generation = old.generation + 1
 	}
@@ -150,7 +194,19 @@ func (v *Verifier) newRing(m *wire.Metadata, jwks []byte) (*ring, error) {
 		}
 	}
 	if len(r.keys) == 0 {
-		return nil, errors.New("the broker publishes no usable key")
+		return errors.New("the broker publishes no usable key")
+	}
+	r.kids = slices.Sorted(maps.Keys(r.keys))
+	return nil
+}
+
+// newRing reads the broker's answers.
+func (v *Verifier) newRing(old *ring, m *wire.Metadata, jwks []byte) (*ring, error) {
+	r := &ring{records: v.cfg.RecordsKeys, maxTTL: v.cfg.MaxTTL, feedKeys: sameOrigin(m.RevocationFeed, m.JWKSURI),
+		feed: m.RevocationFeed, ack: m.RevocationAck, snapshot: m.RevocationSnapshot, refusals: m.RevocationRefusals}
+	err := r.read(old, jwks)
+	if err != nil {
+		return nil, err
 	}
 	if r.maxTTL == 0 {
 		r.maxTTL = time.Duration(min(max(m.MaxTokenTTL, 0), 7*86400)) * time.Second
@@ -164,6 +220,13 @@ func (v *Verifier) newRing(m *wire.Metadata, jwks []byte) (*ring, error) {
 		}
 	}
 	return r, nil
+}
+
+// sameOrigin reports whether two addresses lie on one server (RFC 6454 section 5).
+func sameOrigin(a, b string) bool {
+	x, errX := url.Parse(a)
+	y, errY := url.Parse(b)
+	return errX == nil && errY == nil && x.Host != "" && x.Scheme == y.Scheme && x.Host == y.Host
 }
 
 func same(old *signingKey, k token.Key) bool {

@@ -96,6 +96,7 @@ type Verifier struct {
 	index   *revocation.Index
 	cache   *cache
 	ring    atomic.Pointer[ring]
+	ringMu  sync.Mutex    // held while ring is replaced
 	applied atomic.Uint64 // counts changes of index, from 1; raised after the change
 
 	epoch     time.Time    // two days before New ran; freshness counts from it, monotonic

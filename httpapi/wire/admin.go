@@ -81,6 +81,7 @@ type Verifier struct {
 	Principal string    `json:"principal,omitempty"` // who its token says it is
 	Replica   string    `json:"replica,omitempty"`
 	Position  string    `json:"position,omitempty"` // last acknowledged
+	Keys      []string  `json:"keys,omitempty"`     // kids that it says it holds
 	Behind    uint64    `json:"behind,omitempty"`   // records between it and the tail, where comparable
 	LagMS     float64   `json:"lag_ms"`
 	Connected time.Time `json:"connected_at"`
@@ -183,8 +184,23 @@ type KeyList struct {
 	Custody      string     `json:"custody,omitempty"`
 	Version      uint64     `json:"version"`
 	NextRotation *time.Time `json:"next_rotation,omitempty"`
+	Waiting      *KeyWait   `json:"waiting,omitempty"`
 	Keys         []Key      `json:"keys"`
 }
+
+// KeyWait is a rotation that is due, and waits until Until for connected verifiers that have not
+// reported the next key. Total may be 0: the replica has just started, and does not know yet
+// who is connected.
+type KeyWait struct {
+	ID        string    `json:"kid"` // of the next key
+	Due       time.Time `json:"due_at"`
+	Until     time.Time `json:"until"`
+	Total     int       `json:"verifiers_total"`
+	Verifiers []string  `json:"verifiers,omitempty"` // the first MaxKeyWait of them
+}
+
+// MaxKeyWait bounds the verifiers that a KeyWait names.
+const MaxKeyWait = 100
 
 // RotateRequest is the body of POST /admin/v1/keys/rotate. Without Apply the
 // answer says what would happen.

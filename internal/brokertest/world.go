@@ -142,9 +142,21 @@ func (w *World) openKeys(tb testing.TB) {
 		Schedule: keys.Schedule{
 			RotateEvery: 24 * time.Hour, JWKSMaxAge: JWKSMaxAge, MaxTTL: MaxTTL, Skew: Skew,
 		},
-		Now: w.Now, Logger: slog.New(slog.DiscardHandler),
+		Now: w.Now, Logger: slog.New(slog.DiscardHandler), Lacking: w.lacking,
 	})
 	must(tb, err)
+}
+
+// lacking is asked when a rotation is due, long after everything is open.
+func (w *World) lacking(kid string) (out keys.Lacking) {
+	behind, silent := w.Acks.Lacking(kid)
+	for _, v := range behind {
+		out.Behind = append(out.Behind, v.Label())
+	}
+	for _, v := range silent {
+		out.Silent = append(out.Silent, v.Label())
+	}
+	return out
 }
 
 func (w *World) openRevocation(tb testing.TB, o Options) {

@@ -6,7 +6,7 @@ func keys() []Mutant {
 	return []Mutant{
 		{
 			Name: "keys: a key is dropped while its tokens may live", File: "keys/schedule.go",
-			Old:      "return s.MaxTTL + s.MaxLag + 4*s.Skew",
+			Old:      "return s.MaxTTL + s.MaxLag + 5*s.Skew",
 			New:      "return s.MaxTTL",
 			Packages: []string{"./keys"}, Run: "^TestFleet$",
 		},
@@ -15,6 +15,42 @@ func keys() []Mutant {
 			Old:      "if state.Version <= r.known.Version {",
 			New:      "if false {",
 			Packages: []string{"./keys"}, Run: "^TestAStoreThatLiesIsRefused$",
+		},
+		{
+			Name: "keys: a scheduled rotation waits for nobody", File: "keys/await.go",
+			Old:      "if (len(lacking.Behind) == 0 && !unsettled) || ",
+			New:      "if true || unsettled || ",
+			Packages: []string{"./keys"}, Run: "^TestActivationWaitsForVerifiers$",
+		},
+		{
+			Name: "keys: one verifier can stop rotation for ever", File: "keys/await.go",
+			Old:      " || !now.Before(wait.Until) {",
+			New:      " {",
+			Packages: []string{"./keys"}, Run: "^TestActivationWaitsNoLongerThanItMay$",
+		},
+		{
+			Name: "keys: an emergency waits for verifiers", File: "keys/emergency.go",
+			Old:      "\tr.pending = append(r.pending, in)\n",
+			New:      "\tif r.cfg.Lacking == nil || len(r.cfg.Lacking(before.active.KeyID()+\"?\").Behind) == 0 {\n\t\tr.pending = append(r.pending, in)\n\t}\n",
+			Packages: []string{"./keys"}, Run: "^TestAnEmergencyWaitsForNobody$",
+		},
+		{
+			Name: "keys: a replica that has just started takes nobody connected for nobody behind", File: "keys/await.go",
+			Old:      "unsettled := now.Before(r.began.Add(settling))",
+			New:      "unsettled := false",
+			Packages: []string{"./keys"}, Run: "^TestAReplicaThatHasJustStartedWaits$",
+		},
+		{
+			Name: "keys: one clock that is off is not allowed for", File: "keys/schedule.go",
+			Old:      "return s.MaxTTL + s.MaxLag + 5*s.Skew",
+			New:      "return s.MaxTTL + s.MaxLag + 4*s.Skew",
+			Packages: []string{"./keys"}, Run: "^TestScheduleRefusesWhatIsNotSafe$",
+		},
+		{
+			Name: "keys: what clocks are off by is forgotten", File: "keys/schedule.go",
+			Old:      "return s.JWKSMaxAge + s.MaxLag + 2*s.Skew",
+			New:      "return s.JWKSMaxAge + s.MaxLag",
+			Packages: []string{"./keys"}, Run: "^(TestPlan|TestScheduleRefusesWhatIsNotSafe)$",
 		},
 		{
 			Name: "keys: a leaked key stays published", File: "keys/emergency.go",

@@ -41,6 +41,24 @@ func verifier() []Mutant {
 			Packages: []string{"./verifier"}, Run: "^TestKeyRotation$",
 		},
 		{
+			Name: "verifier: a feed on another server says what the keys are", File: "verifier/ring.go",
+			Old:      "\tif !v.ring.Load().feedKeys {\n",
+			New:      "\tif false {\n",
+			Packages: []string{"./verifier"}, Run: "^TestKeysThatTheFeedMayNotSay$",
+		},
+		{
+			Name: "verifier: every verifier asks for the keys of a rotation", File: "verifier/feed.go",
+			Old:      "r.takeKeys(e.Keys)",
+			New:      "r.wantKeys(rotated)",
+			Packages: []string{"./verifier"}, Run: "^TestARotationIsNoHerd$",
+		},
+		{
+			Name: "verifier: those that have to ask for keys ask at once", File: "verifier/ring.go",
+			Old:      "at := now.Add(spread(keysSpread))",
+			New:      "at := now",
+			Packages: []string{"./verifier"}, Run: "^TestARotationIsNoHerd$",
+		},
+		{
 			Name: "verifier: a bound token is taken as a bearer token", File: "verifier/verify.go",
 			Old:      "c != nil && !confirmed(c, p) {",
 			New:      "false && c != nil && !confirmed(c, p) {",

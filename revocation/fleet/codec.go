@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/writbroker/writ/revocation"
@@ -15,37 +16,32 @@ import (
 var ErrMessage = errors.New("message of another replica is malformed")
 
 const (
-	progressVersion = 1
+	progressVersion = 2
 	// maxVerifiers and maxForwarded keep a message within store.MaxValue; a replica that
 	// has more tells of the first.
 	maxVerifiers = 20_000
 	maxForwarded = 5_000
 	maxID        = 2048
 	maxLocals    = 64
+	maxKeys      = 32
+	maxKeyID     = 64
 )
 
-// appendProgress is compact, since it is written often: the few distinct positions once,
-// then two small numbers a verifier.
+// appendProgress is compact, since it is written often: the few distinct positions and sets
+// of keys once, then three small numbers a verifier.
 func appendProgress(dst []byte, p *revocation.Progress) []byte {
 	dst = binary.AppendUvarint(append(dst, progressVersion), p.Roster)
-	number := map[token.Rev]uint64{}
-	var positions []token.Rev
-	note := func(r token.Rev) uint64 {
-		if r.IsZero() {
-			return 0
-		}
-		n, ok := number[r]
-		if !ok {
-			positions = append(positions, r)
-			n = uint64(len(positions))
-			number[r] = n
-		}
-		return n
-	}
+	positions, sets := newTable[token.Rev](), newTable[string]()
 	var body []byte
+	var last []string // verifiers that come one after the other mostly hold the same
+	var lastSet uint64
 	reached := func(r revocation.Reached) {
-		body = binary.AppendUvarint(body, note(r.Position))
-		body = binary.AppendUvarint(body, uint64(max(r.Ago, 0).Milliseconds()))
+		body = binary.AppendUvarint(body, positions.number(r.Position))
+		if !slices.Equal(r.Keys, last) {
+			last, lastSet = r.Keys, sets.number(string(encodeKeys(r.Keys)))
+		}
+		body = binary.AppendUvarint(body, lastSet)
+		body = binary.AppendUvarint(body, encodeAgo(r.Ago))
 	}
 	body = binary.AppendUvarint(body, uint64(len(p.Reached)))
 	for _, r := range p.Reached {
@@ -61,11 +57,58 @@ func appendProgress(dst []byte, p *revocation.Progress) []byte {
 			body = appendText(body, id)
 		}
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(positions)))
-	for _, r := range positions {
+	dst = binary.AppendUvarint(dst, uint64(len(positions.values)))
+	for _, r := range positions.values {
 		dst = binary.AppendUvarint(binary.BigEndian.AppendUint64(dst, r.Lineage), r.Seq)
 	}
+	dst = binary.AppendUvarint(dst, uint64(len(sets.values)))
+	for _, s := range sets.values {
+		dst = append(dst, s...)
+	}
 	return append(dst, body...)
+}
+
+// table numbers distinct values from 1, in the order in which they come; the zero value is 0.
+type table[T comparable] struct {
+	numbers map[T]uint64
+	values  []T
+}
+
+func newTable[T comparable]() *table[T] { return &table[T]{numbers: map[T]uint64{}} }
+
+func (t *table[T]) number(v T) uint64 {
+	var zero T
+	if v == zero {
+		return 0
+	}
+	n, ok := t.numbers[v]
+	if !ok {
+		t.values = append(t.values, v)
+		n = uint64(len(t.values))
+		t.numbers[v] = n
+	}
+	return n
+}
+
+// encodeKeys is a set of keys as it stands in the message; an empty one does not.
+func encodeKeys(kids []string) []byte {
+	kids = kids[:min(len(kids), maxKeys)]
+	if len(kids) == 0 {
+		return nil
+	}
+	out := binary.AppendUvarint(nil, uint64(len(kids)))
+	for _, kid := range kids {
+		out = appendText(out, kid)
+	}
+	return out
+}
+
+// encodeAgo is 0 where nothing was acknowledged yet, else the milliseconds and one.
+func encodeAgo(d time.Duration) uint64 {
+	if d < 0 {
+		return 0
+	}
+	return 1 + uint64(d.Milliseconds())
 }
 
 func appendText(dst []byte, s string) []byte {
@@ -103,13 +146,38 @@ func (r *reader) list(most int) int { return int(r.number(uint64(min(most, len(r
 
 func (r *reader) text(most uint64) string { return string(r.take(int(r.number(most)))) }
 
-func (r *reader) reached(positions []token.Rev) revocation.Reached {
-	var out revocation.Reached
-	if n := r.number(uint64(len(positions))); n > 0 {
-		out.Position = positions[n-1]
+// tables are what the numbers of a message stand for.
+type tables struct {
+	positions []token.Rev
+	sets      [][]string
+}
+
+func (r *reader) tables() (t tables) {
+	t.positions = make([]token.Rev, r.list(maxVerifiers+maxForwarded))
+	for i := range t.positions {
+		t.positions[i] = token.Rev{Lineage: binary.BigEndian.Uint64(r.take(8)), Seq: r.number(1 << 63)}
+	}
+	t.sets = make([][]string, r.list(maxVerifiers+maxForwarded))
+	for i := range t.sets {
+		for range r.list(maxKeys) {
+			t.sets[i] = append(t.sets[i], r.text(maxKeyID))
+		}
+	}
+	return t
+}
+
+func (r *reader) reached(t tables) revocation.Reached {
+	out := revocation.Reached{Ago: -1}
+	if n := r.number(uint64(len(t.positions))); n > 0 {
+		out.Position = t.positions[n-1]
+	}
+	if n := r.number(uint64(len(t.sets))); n > 0 {
+		out.Keys = t.sets[n-1]
 	}
 	const longAgo = uint64(400 * 24 * time.Hour / time.Millisecond)
-	out.Ago = time.Duration(r.number(1<<62)%(longAgo+1)) * time.Millisecond
+	if n := r.number(1 << 62); n > 0 {
+		out.Ago = time.Duration(min(n-1, longAgo)) * time.Millisecond
+	}
 	return out
 }
 
@@ -119,16 +187,13 @@ func decodeProgress(data []byte) (revocation.Progress, error) {
 		return revocation.Progress{}, fmt.Errorf("%w: unknown version", ErrMessage)
 	}
 	p := revocation.Progress{Roster: r.number(1 << 62)}
-	positions := make([]token.Rev, r.list(maxVerifiers+maxForwarded))
-	for i := range positions {
-		positions[i] = token.Rev{Lineage: binary.BigEndian.Uint64(r.take(8)), Seq: r.number(1 << 63)}
-	}
+	t := r.tables()
 	p.Reached = make([]revocation.Reached, r.list(maxVerifiers))
 	for i := range p.Reached {
-		p.Reached[i] = r.reached(positions)
+		p.Reached[i] = r.reached(t)
 	}
 	for range r.list(maxForwarded) {
-		f := revocation.Forwarded{Verifier: r.text(maxID), Reached: r.reached(positions)}
+		f := revocation.Forwarded{Verifier: r.text(maxID), Reached: r.reached(t)}
 		for range r.list(maxLocals) {
 			f.Local = append(f.Local, r.text(maxID))
 		}

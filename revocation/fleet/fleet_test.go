@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -123,6 +124,52 @@ func TestEveryReplicaSeesEveryVerifier(t *testing.T) {
 	eventually(t, "a stopped replica is forgotten", func() bool { return len(a.Verifiers()) == 0 })
 }
 
+// TestEveryReplicaKnowsWhoLacksAKey: a rotation that one replica carries out waits for the
+// verifiers of all.
+func TestEveryReplicaKnowsWhoLacksAKey(t *testing.T) {
+	cell := open(t)
+	a, stopA := replica(t, "replica-a", cell)
+	b, stopB := replica(t, "replica-b", cell)
+	defer stopA()
+	defer stopB()
+	for _, id := range []string{"has it", "lacks it", "said nothing", "is old"} {
+		defer b.Join(id, id, "p")()
+	}
+	at := token.Rev{Lineage: 7, Seq: 1}
+	b.Report(revocation.Ack{Verifier: "has it", Position: at, Keys: []string{"k2", "k1"}})
+	b.Report(revocation.Ack{Verifier: "lacks it", Position: at, Keys: []string{"k1"}})
+	b.Report(revocation.Ack{Verifier: "is old", Position: at})
+	ids := func(in []revocation.VerifierState) (out []string) {
+		for _, v := range in {
+			out = append(out, v.ID)
+		}
+		return out
+	}
+	lacks := func(acks *revocation.Acks, wantBehind, wantSilent []string) func() bool {
+		return func() bool {
+			behind, silent := acks.Lacking("k2")
+			return reflect.DeepEqual(ids(behind), wantBehind) && reflect.DeepEqual(ids(silent), wantSilent)
+		}
+	}
+	for name, acks := range map[string]*revocation.Acks{"its own replica": b, "the other one": a} {
+		eventually(t, name, lacks(acks, []string{"lacks it", "said nothing"}, []string{"is old"}))
+	}
+	// A load balancer brings the word of one to the other replica.
+	a.Report(revocation.Ack{Verifier: "lacks it", Position: at, Keys: []string{"k1", "k2"}})
+	for name, acks := range map[string]*revocation.Acks{"its own replica, later": b, "the other one, later": a} {
+		eventually(t, name, lacks(acks, []string{"said nothing"}, []string{"is old"}))
+	}
+}
+
+// TestAnOlderMessageIsRefused: what another version wrote is not guessed at.
+func TestAnOlderMessageIsRefused(t *testing.T) {
+	message := fleet.AppendProgress(nil, &revocation.Progress{Roster: 3})
+	message[0]--
+	if _, err := fleet.DecodeProgress(message); !errors.Is(err, fleet.ErrMessage) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestLateNewsDoesNotSetBack: what was acknowledged through the load balancer stays so when
 // the verifier's own replica repeats an older position.
 func TestLateNewsDoesNotSetBack(t *testing.T) {
@@ -135,6 +182,15 @@ func TestLateNewsDoesNotSetBack(t *testing.T) {
 	}
 	if s := acks.Status(newer, "", time.Now()); s.Count != 1 {
 		t.Errorf("status %+v", s)
+	}
+	// What it said of its keys lately outlives what another replica heard before.
+	said := func(ago time.Duration, keys ...string) {
+		acks.Merge("b", revocation.Progress{Roster: 3, Reached: []revocation.Reached{{Position: newer, Keys: keys, Ago: ago}}})
+	}
+	said(0, "k1", "k2")
+	said(time.Minute, "k1")
+	if behind, silent := acks.Lacking("k2"); len(behind)+len(silent) > 0 {
+		t.Errorf("%+v and %+v lack a key that was reported", behind, silent)
 	}
 	if acks.Merge("b", revocation.Progress{Roster: 4, Reached: []revocation.Reached{{Position: newer}}}) {
 		t.Error("progress of an unknown roster was taken")
@@ -223,7 +279,7 @@ func TestSilentReplicaIsForgotten(t *testing.T) {
 
 func FuzzProgress(f *testing.F) {
 	f.Add(fleet.AppendProgress(nil, &revocation.Progress{
-		Roster: 3, Reached: []revocation.Reached{{}, {Position: token.Rev{Lineage: 1, Seq: 2}, Ago: time.Second}},
+		Roster: 3, Reached: []revocation.Reached{{Ago: -1}, {Position: token.Rev{Lineage: 1, Seq: 2}, Keys: []string{"k1", "k2"}, Ago: time.Second}},
 		Forwarded: []revocation.Forwarded{{Verifier: "p v", Reached: revocation.Reached{Position: token.Rev{Lineage: 1, Seq: 3}}, Local: []string{"x"}}},
 	}))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -232,7 +288,7 @@ func FuzzProgress(f *testing.F) {
 			return
 		}
 		again, err := fleet.DecodeProgress(fleet.AppendProgress(nil, &p))
-		if err != nil || len(again.Reached) != len(p.Reached) || len(again.Forwarded) != len(p.Forwarded) {
+		if err != nil || !reflect.DeepEqual(again, p) {
 			t.Fatalf("%+v became %+v, %v", p, again, err)
 		}
 	})
@@ -244,7 +300,7 @@ func BenchmarkMessage(b *testing.B) {
 	for i := range 5000 {
 		id := fmt.Sprintf("k8s:prod:server-%d abcdefghijklmnopqrstuvwxyz", i)
 		acks.Join(id, "server", "k8s:prod:server")
-		acks.Report(revocation.Ack{Verifier: id, Position: token.Rev{Lineage: 7, Seq: uint64(i % 3)}})
+		acks.Report(revocation.Ack{Verifier: id, Position: token.Rev{Lineage: 7, Seq: uint64(i % 3)}, Keys: []string{"7q2kx3sdmm4a", "c5u6yr6ozqhe", "t2w4kq3hdsva"}[:2+i%2]})
 	}
 	var size int
 	for b.Loop() {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/writbroker/writ/audit"
 	"github.com/writbroker/writ/broker"
+	"github.com/writbroker/writ/cmd/writ/internal/clock"
 	"github.com/writbroker/writ/config"
 	"github.com/writbroker/writ/httpapi"
 	"github.com/writbroker/writ/identity"
@@ -41,6 +42,9 @@ type Options struct {
 	// write, instead of the operating system's files.
 	journalFS journal.FS
 	auditFS   audit.FS
+	// For tests of clocks: what they say, and how often they are looked at.
+	readClocks func() clock.Reading
+	clockEvery time.Duration
 }
 
 // App is a broker with everything that it needs, and its listeners.
@@ -72,7 +76,8 @@ type App struct {
 
 	public, admin, socket *server
 	rings                 chan *keys.Ring // those that are yet to be recorded
-	stop                  chan struct{}   // closed when Run ends its feeds
+	clocks                clock.Watch
+	stop                  chan struct{} // closed when Run ends its feeds
 	closers               []func() error
 }
 
@@ -86,6 +91,7 @@ func Start(ctx context.Context, cfg *config.Config, opt Options) (*App, error) {
 	if a.now == nil {
 		a.now = time.Now
 	}
+	a.watchClocks(opt)
 	for _, step := range []func(context.Context, Options) error{
 		a.openData, a.openAudit, a.openKeys, a.openRevocation, a.openPolicy, a.openBroker, a.openAPI, a.openListeners,
 	} {
@@ -114,7 +120,7 @@ func (a *App) Run(ctx context.Context) error {
 	defer stopInner()
 	g, gctx := errgroup.WithContext(inner)
 	parts := []func(context.Context) error{
-		a.journal.Run, a.rotator.Run, a.jwks.Run, a.audit.Run, a.outside.run, a.watcher.run, a.ledger.Run, a.trim, a.recordKeys,
+		a.journal.Run, a.rotator.Run, a.jwks.Run, a.audit.Run, a.outside.run, a.watcher.run, a.ledger.Run, a.trim, a.recordKeys, a.clocks.Run,
 	}
 	if a.fleet != nil {
 		parts = append(parts, a.fleet.Run)

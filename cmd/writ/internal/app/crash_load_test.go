@@ -143,7 +143,7 @@ func (w *world) operator() (*client.Admin, error) {
 			}
 			t, err := c.Exchange(ctx, client.Request{
 				SubjectToken: proof, SubjectTokenType: wire.TokenTypeIDToken,
-				Scopes: []string{"writ:revoke:**", "writ:lift:**", "writ:keys:**"},
+				Scopes: []string{"writ:revoke:**", "writ:lift:**", "writ:keys:**", "writ:audit:read"},
 			})
 			if err != nil {
 				return "", err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/writbroker/writ/audit"
+	"github.com/writbroker/writ/cmd/writ/internal/clock"
 	"github.com/writbroker/writ/config"
 	"github.com/writbroker/writ/revocation/journal"
 )
@@ -15,6 +16,12 @@ import (
 // On makes the journal and the audit log write to these file layers.
 func (o Options) On(j journal.FS, a audit.FS) Options {
 	o.journalFS, o.auditFS = j, a
+	return o
+}
+
+// OnClocks makes the broker look at these clocks, as often.
+func (o Options) OnClocks(read func() clock.Reading, every time.Duration) Options {
+	o.readClocks, o.clockEvery = read, every
 	return o
 }
 

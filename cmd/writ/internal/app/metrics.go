@@ -18,6 +18,8 @@ type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	steps    prometheus.Counter
+	pauses   prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -31,7 +33,13 @@ func newMetrics() *metrics {
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
 		}, []string{"route"}),
 	}
-	m.registry.MustRegister(m.requests, m.seconds, collectors.NewGoCollector(),
+	m.steps = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "writ_clock_steps_total", Help: "How often this machine's clock was found to have been set.",
+	})
+	m.pauses = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "writ_clock_pauses_total", Help: "How often this machine or process was found to have stood still.",
+	})
+	m.registry.MustRegister(m.requests, m.seconds, m.steps, m.pauses, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -50,6 +58,7 @@ func (a *App) gauges() {
 		"writ_verifiers_connected":          {"Readers of this replica's revocation feed that acknowledge.", func() float64 { return float64(a.acks.Here()) }},
 		"writ_policy_current":               {"1 if the newest bundle is in force, 0 if it is broken and the last good one stays.", func() float64 { return one(a.watcher.status().Current) }},
 		"writ_audit_healthy":                {"1 if the audit log can be written.", func() float64 { return one(a.audit.Healthy() == nil) }},
+		"writ_keys_activation_waiting":      {"Verifiers that a rotation which is due waits for, since they have not reported the next key.", a.keysAwaited},
 		"writ_keys_published":               {"Keys in the JWKS.", func() float64 { return float64(len(a.rotator.Ring().Public().Keys())) }},
 	} {
 		a.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: g.help}, g.read))
@@ -62,6 +71,11 @@ func (a *App) replicas(which func(*roll.Roll) []string) float64 {
 		return 0
 	}
 	return float64(len(which(a.roll)))
+}
+
+func (a *App) keysAwaited() float64 {
+	awaited, _ := a.rotator.Awaited()
+	return float64(len(awaited.Verifiers))
 }
 
 func one(b bool) float64 {

@@ -97,9 +97,10 @@ func (a *App) openKeys(ctx context.Context, _ Options) error {
 		Backup: file.NewBackup(filepath.Join(a.cfg.DataDir, "keys.backup")),
 		Schedule: keys.Schedule{
 			RotateEvery: a.cfg.Keys.RotateEvery, Prepublish: a.cfg.Keys.Prepublish, RetireAfter: a.cfg.Keys.RetireAfter,
-			Algorithm: a.cfg.Keys.Algorithm, JWKSMaxAge: a.cfg.Keys.JWKSMaxAge, MaxTTL: a.greatest, Skew: a.cfg.Tokens.Skew,
+			Algorithm: a.cfg.Keys.Algorithm, JWKSMaxAge: a.cfg.Keys.JWKSMaxAge, MaxTTL: a.greatest, Skew: a.cfg.Skew(),
+			ActivateWithin: a.cfg.Keys.ActivateWithin,
 		},
-		Now: a.now, Logger: a.logger, OnChange: a.keysChanged,
+		Now: a.now, Logger: a.logger, OnChange: a.keysChanged, Lacking: a.lacking,
 	})
 	if err != nil {
 		return fmt.Errorf("opening key ring: %w", err)

@@ -122,9 +122,9 @@ func balance(t *testing.T, targets *[2]*url.URL) *httptest.Server {
 }
 
 // resourceServer runs a verifier.
-func (r *replicas) resourceServer(t *testing.T, name string) *verifier.Verifier {
+func (w *world) resourceServer(t *testing.T, name string) *verifier.Verifier {
 	t.Helper()
-	c, err := client.New(client.Config{Issuer: r.issuer})
+	c, err := client.New(client.Config{Issuer: w.issuer})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,8 +132,8 @@ func (r *replicas) resourceServer(t *testing.T, name string) *verifier.Verifier 
 		Client: c, Request: client.Request{Scopes: []string{"writ:feed:read"}},
 		Subject: func(ctx context.Context) (string, error) {
 			now := time.Now()
-			return sign(ctx, r.cluster, map[string]any{
-				"iss": clusterIssuer, "aud": []string{r.issuer}, "sub": "system:serviceaccount:data:warehouse-api", "jti": uuid.NewString(),
+			return sign(ctx, w.cluster, map[string]any{
+				"iss": clusterIssuer, "aud": []string{w.issuer}, "sub": "system:serviceaccount:data:warehouse-api", "jti": uuid.NewString(),
 				"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix(),
 				"kubernetes.io": map[string]any{"namespace": "data", "serviceaccount": map[string]any{"name": "warehouse-api", "uid": "1"}},
 			})
@@ -144,7 +144,7 @@ func (r *replicas) resourceServer(t *testing.T, name string) *verifier.Verifier 
 	}
 	t.Cleanup(source.Close)
 	v, err := verifier.New(t.Context(), verifier.Config{
-		Issuer: r.issuer, Audience: []string{"https://warehouse.example.com"}, FeedToken: source, Name: name, MaxStaleness: 10 * time.Second,
+		Issuer: w.issuer, Audience: []string{"https://warehouse.example.com"}, FeedToken: source, Name: name, MaxStaleness: 10 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -44,6 +44,7 @@ func (e *env) auditQueryCommand() *cobra.Command {
 	c.Flags().StringVar(&f.q.Subject, "subject", "", "records about this subject")
 	c.Flags().StringVar(&f.q.Tool, "tool", "", "records with a scope of this tool")
 	c.Flags().StringVar(&f.q.Outcome, "outcome", "", "allow, deny or error")
+	c.Flags().StringVar(&f.q.Kind, "kind", "", "exchange, refusal, revocation, lift, keys, policy, clock, …")
 	c.Flags().StringVar(&f.q.TokenID, "jti", "", "the record of this token")
 	c.Flags().StringVar(&f.q.DecisionID, "decision", "", "the record of this decision")
 	c.Flags().StringVar(&f.since, "since", "", "RFC 3339 time, or how long ago: 1h")
@@ -100,8 +101,8 @@ func moment(text string) (time.Time, error) {
 
 func (e *env) auditFiles(f *auditFlags) error {
 	filter := audit.Filter{
-		Agent: f.q.Agent, Subject: f.q.Subject, Tool: f.q.Tool, Outcome: audit.Outcome(f.q.Outcome), TokenID: f.q.TokenID,
-		DecisionID: f.q.DecisionID, Since: f.q.Since, Until: f.q.Until, Limit: f.q.Limit, NewestFirst: true,
+		Agent: f.q.Agent, Subject: f.q.Subject, Tool: f.q.Tool, Outcome: audit.Outcome(f.q.Outcome), Kind: audit.Kind(f.q.Kind),
+		TokenID: f.q.TokenID, DecisionID: f.q.DecisionID, Since: f.q.Since, Until: f.q.Until, Limit: f.q.Limit, NewestFirst: true,
 	}
 	for rec, err := range audit.Query(os.DirFS(f.dir), filter) {
 		if err != nil {

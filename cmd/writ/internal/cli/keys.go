@@ -36,7 +36,21 @@ func (e *env) keysList(ctx context.Context, a *access) error {
 		if list.NextRotation != nil {
 			line(w, "next rotation about %s", list.NextRotation.Format(time.RFC3339))
 		}
+		if list.Waiting != nil {
+			printKeyWait(w, list.Waiting)
+		}
 	})
+}
+
+func printKeyWait(w io.Writer, wait *wire.KeyWait) {
+	line(w, "%s is due to sign, and waits until %s for %d connected verifiers that have not reported it",
+		wait.ID, wait.Until.Format(time.RFC3339), wait.Total)
+	for _, v := range wait.Verifiers {
+		line(w, "  %s", v)
+	}
+	if more := wait.Total - len(wait.Verifiers); more > 0 {
+		line(w, "  and %d more", more)
+	}
 }
 
 func printKeys(w io.Writer, keys []wire.Key) {
