@@ -1,4 +1,5 @@
-# Everything here runs with Go and redis-server, but for e2e, which also needs Node.js and npm.
+# Everything here runs with Go and redis-server, but for e2e, which also needs Node.js and npm,
+# and builds a real Vault once.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -13,6 +14,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo un
 TOOLS := .cache/bin
 LINT  := $(TOOLS)/golangci-lint
 VULN  := $(TOOLS)/govulncheck
+VAULT := $(TOOLS)/vaultdev
 
 .PHONY: help
 help: ## Say what each target does
@@ -70,7 +72,7 @@ soak: ## Kill a broker under load in two ways, then break Redis and three replic
 	WRIT_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 3h -v -run '^TestForgetting$$' ./cmd/writ/internal/forgetting
 
 .PHONY: e2e
-e2e: e2e/oauth4webapi/node_modules/.package-lock.json ## Test the built binary against foreign clients
+e2e: e2e/oauth4webapi/node_modules/.package-lock.json $(VAULT) ## Test against foreign clients and a real Vault
 	cd e2e && $(GO) test -count=1 -timeout 20m ./...
 
 e2e/oauth4webapi/node_modules/.package-lock.json: e2e/oauth4webapi/package.json e2e/oauth4webapi/package-lock.json
@@ -93,6 +95,10 @@ check: test lint race e2e ## What CI runs
 # dependencies stay out of go.mod.
 $(LINT): tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+# So does Vault, which depends on more than all the rest.
+$(VAULT): e2e/vaultdev/go.mod e2e/vaultdev/go.sum $(wildcard e2e/vaultdev/*.go)
+	cd e2e/vaultdev && CGO_ENABLED=0 $(GO) build -trimpath -o ../../$@ .
 
 $(VULN): tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o ../$@ golang.org/x/vuln/cmd/govulncheck

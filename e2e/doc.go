@@ -1,4 +1,5 @@
 // Package e2e tests the built binary from outside, against parties that Writ did
 // not write. It is a module of its own, so that what those need never reaches the
-// broker's go.mod; it imports nothing of the broker.
+// broker's go.mod. Of the broker it imports what a real Vault is held to: the
+// custody and the cases that the stand-in for Vault passes too.
 package e2e

@@ -35,6 +35,7 @@ type Config struct {
 	Custody  Custody          // makes keys, and opens those it made
 	Schedule Schedule         // the same for all replicas
 	Backup   Backup           // optional
+	Anchor   Anchor           // optional
 	Now      func() time.Time // this replica's clock
 	Logger   *slog.Logger     // alarms go to it as errors
 	OnChange func(*Ring)      // optional; called in order with each new ring; must not block or call the Rotator

@@ -145,12 +145,12 @@ type vault struct {
 	made  int
 }
 
-func (v *vault) Generate(ctx context.Context, ring, alg string) (keys.Material, error) {
+func (v *vault) Generate(ctx context.Context, ring, alg string, born uint64) (keys.Material, error) {
 	if v.away != nil {
 		return keys.Material{}, v.away
 	}
 	v.made++
-	m, err := v.Custody.Generate(ctx, ring, alg)
+	m, err := v.Custody.Generate(ctx, ring, alg, born)
 	if v.spoil != nil {
 		v.spoil(&m)
 	}

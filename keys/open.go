@@ -21,7 +21,7 @@ type openKey struct {
 // half of the public key it stands with. What opened once is kept: custody may
 // be away when the key is needed.
 func (r *Rotator) open(ctx context.Context, k KeyInfo) (token.Signer, error) {
-	if have, ok := r.opened[k.ID]; ok && bytes.Equal(have.info.Sealed, k.Sealed) && bytes.Equal(have.info.Public, k.Public) && have.info.Algorithm == k.Algorithm {
+	if have, ok := r.opened[k.ID]; ok && bytes.Equal(have.info.Sealed, k.Sealed) && bytes.Equal(have.info.Public, k.Public) && have.info.Algorithm == k.Algorithm && have.info.Born == k.Born {
 		return have.signer, nil
 	}
 	if k.Custody != r.cfg.Custody.Name() {
@@ -87,9 +87,9 @@ func (r *Rotator) forget(state State) {
 
 // create makes a key and opens it from its sealed form, as every other replica
 // will have to.
-func (r *Rotator) create(ctx context.Context, stage Stage, now time.Time) (KeyInfo, error) {
+func (r *Rotator) create(ctx context.Context, stage Stage, born uint64, now time.Time) (KeyInfo, error) {
 	alg := r.cfg.Schedule.Algorithm
-	material, err := r.cfg.Custody.Generate(ctx, r.cfg.Ring, alg)
+	material, err := r.cfg.Custody.Generate(ctx, r.cfg.Ring, alg, born)
 	if err != nil {
 		return KeyInfo{}, fmt.Errorf("making a key: %w", err)
 	}
@@ -99,7 +99,7 @@ func (r *Rotator) create(ctx context.Context, stage Stage, now time.Time) (KeyIn
 	}
 	k := KeyInfo{
 		ID: material.ID, Algorithm: alg, Stage: stage, Public: public, Sealed: material.Sealed,
-		Custody: r.cfg.Custody.Name(), Published: now, Reason: "scheduled",
+		Custody: r.cfg.Custody.Name(), Born: born, Published: now, Reason: "scheduled",
 	}
 	if stage == StageActive {
 		k.Activated, k.Reason = now, "first key of the ring"

@@ -25,18 +25,22 @@ type seenState struct {
 
 // read returns the shared state. One that is older than what this replica has
 // seen, or another under the same version, or none at all, is refused: then ours
-// is put back under a higher version, so that all replicas end at one.
+// is put back under a higher version, so that all replicas end at one. One below the
+// anchor is refused, and so is putting such a one back.
 func (r *Rotator) read(ctx context.Context) (seenState, error) {
 	at := r.cfg.Now()
+	// Before the store is read: what is anchored by now was in the store before.
+	anchored := r.anchored.Load()
+	ours := r.known.Version > 0 && r.known.Version >= anchored
 	value, err := r.cfg.Cell.Get(ctx, r.cfg.Ring)
 	if errors.Is(err, store.ErrNotFound) {
-		if r.known.Version == 0 {
-			return seenState{at: at}, nil
+		if !ours {
+			return seenState{at: at}, r.belowAnchor(r.known.Version, anchored)
 		}
 		r.log.Error("the store has lost the key ring; putting it back", "version", r.known.Version)
 		return seenState{state: r.known, at: at, behind: true}, nil
 	}
-	if r.known.Version > 0 && (errors.Is(err, store.ErrRollback) || errors.Is(err, store.ErrForged)) {
+	if ours && (errors.Is(err, store.ErrRollback) || errors.Is(err, store.ErrForged)) {
 		r.log.Error("the store holds no key ring of ours; putting ours back", "error", err, "version", r.known.Version)
 		return seenState{state: r.known, cell: value.Version, at: at, behind: true}, nil
 	}
@@ -44,15 +48,18 @@ func (r *Rotator) read(ctx context.Context) (seenState, error) {
 		return seenState{}, fmt.Errorf("reading key ring: %w", err)
 	}
 	if r.known.Version > 0 && bytes.Equal(value.Value, r.raw) {
-		return seenState{state: r.known, raw: r.raw, cell: value.Version, at: at}, nil
+		return seenState{state: r.known, raw: r.raw, cell: value.Version, at: at}, r.belowAnchor(r.known.Version, anchored)
 	}
 	state, err := r.unseal(value.Value)
 	if err != nil {
 		return seenState{}, fmt.Errorf("reading key ring: %w", err)
 	}
-	if state.Version <= r.known.Version {
+	if state.Version <= r.known.Version && ours {
 		r.log.Error("the key ring in the store went back; refusing it and putting ours back", "stored", state.Version, "seen", r.known.Version)
 		return seenState{state: r.known, cell: value.Version, at: at, behind: true}, nil
+	}
+	if err := r.belowAnchor(state.Version, anchored); err != nil {
+		return seenState{}, fmt.Errorf("reading key ring: %w", err)
 	}
 	r.warnOfClocks(state)
 	return seenState{state: state, raw: value.Value, cell: value.Version, at: at}, nil

@@ -44,6 +44,8 @@ type Rotator struct {
 	cell      atomic.Uint64             // version of the cell that was last read, for Watch
 	awaited   atomic.Pointer[Awaited]   // nil: no activation waits
 	began     time.Time                 // when New was called
+	anchored  atomic.Uint64             // highest version seen in the anchor
+	raise     chan struct{}             // of capacity 1: there may be something to anchor
 
 	mu      sync.Mutex
 	known   State              // the highest authentic state seen
@@ -51,13 +53,15 @@ type Rotator struct {
 	opened  map[string]openKey // private halves by kid
 	pending []intent           // emergencies that the store has not taken yet
 	passed  passed             // the activation that is about to be written
+	refused uint64             // the anchored version under which something was last refused
 }
 
 // New reads the shared state, or makes the first one, and returns a Rotator whose
 // Ring is ready. If the store cannot be reached, it starts from the backup, if
 // there is one: then keys are published, and nothing is signed until Run has
-// confirmed the state. A state that is not authentic, or an active key that does
-// not open, is an error: never a reason to make another key.
+// confirmed the state. A state that is not authentic, or below the anchor, or an
+// active key that does not open, is an error: never a reason to make another key. So is
+// an anchor that cannot be read, unless the backup says what must not be undercut.
 func New(ctx context.Context, cfg Config) (*Rotator, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -70,23 +74,40 @@ func New(ctx context.Context, cfg Config) (*Rotator, error) {
 	r := &Rotator{
 		cfg: cfg, log: cfg.Logger.With("ring", cfg.Ring), sealer: sealer,
 		late: upTo(cfg.Schedule.Jitter), poll: cfg.Schedule.MaxLag / 4,
-		opened: map[string]openKey{}, began: cfg.Now(),
+		opened: map[string]openKey{}, began: cfg.Now(), raise: make(chan struct{}, 1),
 	}
 	r.confirmed.Store(&time.Time{})
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if err := r.loadBackup(); err != nil {
 		return nil, fmt.Errorf("opening key ring: %w", err)
 	}
-	_, err = r.step(ctx)
-	if err != nil && errors.Is(err, store.ErrUnavailable) && r.known.Version > 0 {
-		r.log.Error("starting from the backup of the key ring, since the store is away", "error", err)
-		err = r.show(ctx, r.known)
+	if err := r.reanchor(ctx); err != nil {
+		if r.known.Version == 0 {
+			return nil, fmt.Errorf("opening key ring: %w", err)
+		}
+		r.log.Error("starting without the anchor of the key ring: only what is older than the backup is refused", "error", err)
 	}
-	if err != nil {
+	if err := r.start(ctx); err != nil {
 		return nil, fmt.Errorf("opening key ring: %w", err)
 	}
+	if err := r.reanchor(ctx); err != nil {
+		r.log.Error("the key ring is not anchored yet", "error", err)
+	}
 	return r, nil
+}
+
+// start makes the first ring.
+func (r *Rotator) start(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, err := r.step(ctx)
+	if err == nil || !errors.Is(err, store.ErrUnavailable) || r.known.Version == 0 {
+		return err
+	}
+	if err := r.belowAnchor(r.known.Version, r.anchored.Load()); err != nil {
+		return err
+	}
+	r.log.Error("starting from the backup of the key ring, since the store is away", "error", err)
+	return r.show(ctx, r.known)
 }
 
 // Ring returns the current snapshot; never nil.
@@ -102,8 +123,22 @@ func (r *Rotator) Staleness(now time.Time) time.Duration { return now.Sub(*r.con
 // replicas' clocks must not carry a monotonic one.
 func (r *Rotator) now() time.Time { return r.cfg.Now().Round(0).UTC() }
 
-// Refresh reads the shared state now and does what is due.
+// Refresh reads the anchor and the shared state now and does what is due. An anchor
+// that is away is no error: what was last known of it counts.
 func (r *Rotator) Refresh(ctx context.Context) error {
+	if err := r.reanchor(ctx); err != nil {
+		r.log.Error("the key ring is held against the last known anchor", "error", err)
+	}
+	if err := r.refresh(ctx); err != nil {
+		return err
+	}
+	if err := r.reanchor(ctx); err != nil {
+		r.log.Error("the key ring is not anchored yet", "error", err)
+	}
+	return nil
+}
+
+func (r *Rotator) refresh(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, err := r.step(ctx)
@@ -141,6 +176,7 @@ func (r *Rotator) step(ctx context.Context) (time.Time, error) {
 // seen one exactly if something must be written.
 func (r *Rotator) want(ctx context.Context, seen seenState) (State, time.Time, error) {
 	state, changed := seen.state, seen.behind
+	version := max(seen.state.Version, r.known.Version) + 1 // if anything changes
 	for _, in := range r.pending {
 		if next, ok, err := in.apply(state, r.cfg.Schedule, r.now()); err != nil {
 			r.log.Error("an emergency rotation cannot be carried out", "error", err)
@@ -150,7 +186,7 @@ func (r *Rotator) want(ctx context.Context, seen seenState) (State, time.Time, e
 	}
 	actions := r.hold(state, Plan(state, r.cfg.Schedule, r.cfg.Now().Add(-r.late)))
 	if !actions.IsZero() {
-		next, err := r.carryOut(ctx, state, actions)
+		next, err := r.carryOut(ctx, state, actions, version)
 		if err != nil {
 			return State{}, time.Time{}, err
 		}
@@ -158,14 +194,15 @@ func (r *Rotator) want(ctx context.Context, seen seenState) (State, time.Time, e
 		state = next
 	}
 	if changed {
-		state.Version = max(seen.state.Version, r.known.Version) + 1
+		state.Version = version
 	}
 	return state, actions.Due, nil
 }
 
 // carryOut applies a plan. Where custody cannot make a key, the rest is done all
-// the same: a rotation needs only the key that is published already.
-func (r *Rotator) carryOut(ctx context.Context, state State, actions Actions) (State, error) {
+// the same: a rotation needs only the key that is published already. Keys are born
+// into version.
+func (r *Rotator) carryOut(ctx context.Context, state State, actions Actions, version uint64) (State, error) {
 	now := r.now()
 	if actions.Activate != "" {
 		if err := r.openable(ctx, state, actions.Activate); err != nil {
@@ -175,7 +212,7 @@ func (r *Rotator) carryOut(ctx context.Context, state State, actions Actions) (S
 	}
 	var created []KeyInfo
 	for _, stage := range actions.Create {
-		key, err := r.create(ctx, stage, now)
+		key, err := r.create(ctx, stage, version, now)
 		if err != nil && len(state.Keys) == 0 {
 			return State{}, fmt.Errorf("making the first keys: %w", err)
 		}
@@ -246,6 +283,9 @@ func (r *Rotator) accept(state State, raw []byte, cell uint64, at time.Time) {
 		if err := r.cfg.Backup.Save(raw); err != nil {
 			r.log.Error("key ring cannot be backed up; a restart would not notice a store that went back", "error", err)
 		}
+	}
+	if state.Version > r.anchored.Load() {
+		notify(r.raise)
 	}
 	r.known, r.raw, r.pending = state, raw, nil
 	r.cell.Store(cell)

@@ -18,6 +18,9 @@ func (r *Rotator) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { r.watch(ctx, wake); return nil })
 	group.Go(func() error { r.loop(ctx, wake); return nil })
+	if r.cfg.Anchor != nil {
+		group.Go(func() error { r.keepAnchored(ctx, wake); return nil })
+	}
 	return group.Wait()
 }
 

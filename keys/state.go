@@ -34,7 +34,8 @@ type KeyInfo struct {
 	Stage     Stage           `json:"stage"`
 	Public    json.RawMessage `json:"jwk"`
 	Sealed    []byte          `json:"sealed,omitempty"`
-	Custody   string          `json:"custody"` // who can open it
+	Custody   string          `json:"custody"`        // who can open it
+	Born      uint64          `json:"born,omitempty"` // version of the state that it first stood in; what is sealed is bound to it
 
 	Published time.Time `json:"published"`
 	Activated time.Time `json:"activated,omitzero"`
@@ -96,6 +97,9 @@ func (s State) validate() error {
 		}
 		if k.ID == "" || ids[k.ID] {
 			return fmt.Errorf("%w: a kid is empty or used twice", ErrState)
+		}
+		if k.Born > s.Version {
+			return fmt.Errorf("%w: key %s was born after it", ErrState, k.ID)
 		}
 		if k.Stage == StageRetired && k.DropAfter.IsZero() {
 			return fmt.Errorf("%w: retired key %s would never go", ErrState, k.ID)

@@ -24,6 +24,7 @@ var tree = []home{
 	{path: "store/bolt", adapter: true, imports: []string{"store"}},
 	{path: "store/redis", adapter: true, imports: []string{"store"}},
 	{path: "keys", imports: []string{"token", "store"}},
+	{path: "keys/custodytest", adapter: true, imports: []string{"keys"}},
 	{path: "keys/file", adapter: true, imports: []string{"keys"}},
 	{path: "keys/vault", adapter: true, imports: []string{"keys"}},
 	{path: "keys/awskms", adapter: true, imports: []string{"keys"}},
@@ -49,6 +50,8 @@ var tree = []home{
 	{path: "internal/brokertest", imports: everything}, // what tests stand on
 	{path: "internal/mutants"},
 	{path: "internal/redistest"},
+	{path: "internal/vaulttest"},
+	{path: "internal/vaulttest/vaultcases", imports: everything},
 }
 
 // everything lets a line import all the lines above it, adapters too.

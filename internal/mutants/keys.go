@@ -12,7 +12,7 @@ func keys() []Mutant {
 		},
 		{
 			Name: "keys: an older ring is taken", File: "keys/read.go",
-			Old:      "if state.Version <= r.known.Version {",
+			Old:      "if state.Version <= r.known.Version && ours {",
 			New:      "if false {",
 			Packages: []string{"./keys"}, Run: "^TestAStoreThatLiesIsRefused$",
 		},
@@ -51,6 +51,36 @@ func keys() []Mutant {
 			Old:      "return s.JWKSMaxAge + s.MaxLag + 2*s.Skew",
 			New:      "return s.JWKSMaxAge + s.MaxLag",
 			Packages: []string{"./keys"}, Run: "^(TestPlan|TestScheduleRefusesWhatIsNotSafe)$",
+		},
+		{
+			Name: "keys: a ring below the anchor is taken", File: "keys/anchor.go",
+			Old:      "if version >= anchored {",
+			New:      "if true {",
+			Packages: []string{"./keys"}, Run: "^TestANewReplicaRefusesAStoreThatWentBack$",
+		},
+		{
+			Name: "keys: an old backup is put back", File: "keys/read.go",
+			Old:      "ours := r.known.Version > 0 && r.known.Version >= anchored",
+			New:      "ours := r.known.Version > 0",
+			Packages: []string{"./keys"}, Run: "^TestAnOldBackupIsNotPutBack$",
+		},
+		{
+			Name: "keys/vault: what is sealed is not bound to its state", File: "keys/vault/sealing.go",
+			Old:      "strconv.FormatUint(born, 10)}",
+			New:      "strconv.FormatUint(0*born, 10)}",
+			Packages: []string{"./keys/vault"}, Run: "^TestConformance$",
+		},
+		{
+			Name: "keys/vault: a version signs before it is published", File: "keys/vault/signing.go",
+			Old:      "body := signInput{KeyVersion: version,",
+			New:      "body := signInput{KeyVersion: 0 * version,",
+			Packages: []string{"./keys/vault"}, Run: "^TestCases$",
+		},
+		{
+			Name: "keys/vault: a token goes where an answer sends it", File: "keys/vault/client.go",
+			Old:      "return http.ErrUseLastResponse",
+			New:      "return nil",
+			Packages: []string{"./keys/vault"}, Run: "^TestNoRedirectIsFollowed$",
 		},
 		{
 			Name: "keys: a leaked key stays published", File: "keys/emergency.go",

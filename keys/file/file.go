@@ -21,6 +21,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -36,8 +37,9 @@ const Name = "file"
 var ErrSealed = errors.New("sealed key does not open under this root secret")
 
 const (
-	// form is the first byte of everything sealed here.
-	form = 1
+	// The first byte of everything sealed here says what it is bound to: unborn, that
+	// of keys from before keys had a birth, only to ring, kid and algorithm.
+	unborn, born = 1, 2
 	// rsaBits is the size of the RSA keys made here.
 	rsaBits = 2048
 )
@@ -64,7 +66,7 @@ func (*Custody) String() string { return "[file custody]" }
 func (*Custody) GoString() string { return "[file custody]" }
 
 // Generate implements keys.Custody for ES256, RS256 and Ed25519.
-func (c *Custody) Generate(_ context.Context, ring, alg string) (keys.Material, error) {
+func (c *Custody) Generate(_ context.Context, ring, alg string, birth uint64) (keys.Material, error) {
 	key, err := generate(alg)
 	if err != nil {
 		return keys.Material{}, err
@@ -80,11 +82,11 @@ func (c *Custody) Generate(_ context.Context, ring, alg string) (keys.Material, 
 	defer clear(plain)
 	// A random nonce of 24 bytes never repeats in practice (XChaCha20).
 	sealed := make([]byte, 1+chacha20poly1305.NonceSizeX, 1+chacha20poly1305.NonceSizeX+len(plain)+chacha20poly1305.Overhead)
-	sealed[0] = form
+	sealed[0] = born
 	if _, err := rand.Read(sealed[1:]); err != nil {
 		return keys.Material{}, fmt.Errorf("sealing key: %w", err)
 	}
-	sealed = c.aead.Seal(sealed, sealed[1:], plain, binding(ring, id, alg))
+	sealed = c.aead.Seal(sealed, sealed[1:], plain, binding(born, ring, id, alg, birth))
 	return keys.Material{ID: id, Public: key.Public(), Sealed: sealed}, nil
 }
 
@@ -104,11 +106,15 @@ func generate(alg string) (crypto.Signer, error) {
 
 // Open implements keys.Custody.
 func (c *Custody) Open(_ context.Context, ring string, k keys.KeyInfo) (token.Signer, error) {
-	if len(k.Sealed) < 1+chacha20poly1305.NonceSizeX || k.Sealed[0] != form {
+	if len(k.Sealed) < 1+chacha20poly1305.NonceSizeX {
+		return nil, ErrSealed
+	}
+	form := k.Sealed[0]
+	if form != born && (form != unborn || k.Born != 0) {
 		return nil, ErrSealed
 	}
 	nonce, sealed := k.Sealed[1:1+chacha20poly1305.NonceSizeX], k.Sealed[1+chacha20poly1305.NonceSizeX:]
-	plain, err := c.aead.Open(nil, nonce, sealed, binding(ring, k.ID, k.Algorithm))
+	plain, err := c.aead.Open(nil, nonce, sealed, binding(form, ring, k.ID, k.Algorithm, k.Born))
 	if err != nil {
 		return nil, ErrSealed
 	}
@@ -124,11 +130,15 @@ func (c *Custody) Open(_ context.Context, ring string, k keys.KeyInfo) (token.Si
 	return token.NewLocalSigner(k.ID, k.Algorithm, signer)
 }
 
-// binding is the associated data: each part with its length, so that no two
-// triples give the same bytes.
-func binding(ring, kid, alg string) []byte {
+// binding is the associated data: each part with its length, so that nothing else
+// gives the same bytes.
+func binding(form byte, ring, kid, alg string, birth uint64) []byte {
+	parts := []string{"writ/keys/file/v1", ring, kid, alg}
+	if form == born {
+		parts = []string{"writ/keys/file/v2", ring, kid, alg, strconv.FormatUint(birth, 10)}
+	}
 	var aad []byte
-	for _, part := range []string{"writ/keys/file/v1", ring, kid, alg} {
+	for _, part := range parts {
 		aad = binary.BigEndian.AppendUint32(aad, uint32(len(part)))
 		aad = append(aad, part...)
 	}

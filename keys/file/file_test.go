@@ -2,15 +2,25 @@ package file_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
+	"golang.org/x/crypto/chacha20poly1305"
+
 	"github.com/writbroker/writ/keys"
+	"github.com/writbroker/writ/keys/custodytest"
 	"github.com/writbroker/writ/keys/file"
 	"github.com/writbroker/writ/token"
 )
@@ -26,7 +36,7 @@ func newCustody(t *testing.T, secret byte) *file.Custody {
 
 func sealed(t *testing.T, c *file.Custody, alg string) keys.KeyInfo {
 	t.Helper()
-	m, err := c.Generate(t.Context(), "ring", alg)
+	m, err := c.Generate(t.Context(), "ring", alg, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +47,7 @@ func TestEachAlgorithmOpensAndSigns(t *testing.T) {
 	c := newCustody(t, 1)
 	for _, alg := range []string{token.ES256, token.RS256, token.Ed25519} {
 		t.Run(alg, func(t *testing.T) {
-			m, err := c.Generate(t.Context(), "ring", alg)
+			m, err := c.Generate(t.Context(), "ring", alg, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +69,7 @@ func TestEachAlgorithmOpensAndSigns(t *testing.T) {
 			}
 		})
 	}
-	if _, err := c.Generate(t.Context(), "ring", "HS256"); !errors.Is(err, token.ErrAlgorithm) {
+	if _, err := c.Generate(t.Context(), "ring", "HS256", 1); !errors.Is(err, token.ErrAlgorithm) {
 		t.Errorf("Generate(HS256) = %v", err)
 	}
 }
@@ -146,4 +156,51 @@ func TestBackup(t *testing.T) {
 	}
 	var _ keys.Backup = b
 	var _ keys.Custody = (*file.Custody)(nil)
+}
+
+func TestConformance(t *testing.T) {
+	custodytest.Run(t, func(*testing.T) *custodytest.Backend {
+		return &custodytest.Backend{
+			Replica:    func(t *testing.T) keys.Custody { return newCustody(t, 'k') },
+			Foreign:    func(t *testing.T) keys.Custody { return newCustody(t, 'f') },
+			Algorithms: []string{token.ES256, token.RS256, token.Ed25519},
+			Secrets:    []string{strings.Repeat("k", 32), base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 32))},
+			Refused:    file.ErrSealed,
+		}
+	})
+}
+
+// A ring from before keys had a birth is still read.
+func TestAKeyWithoutABirthOpens(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := keys.KeyID(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := chacha20poly1305.NewX(bytes.Repeat([]byte{1}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var aad []byte
+	for _, part := range []string{"writ/keys/file/v1", "ring", id, token.ES256} {
+		aad = append(binary.BigEndian.AppendUint32(aad, uint32(len(part))), part...)
+	}
+	blob := make([]byte, 1+chacha20poly1305.NonceSizeX)
+	blob[0] = 1
+	blob = aead.Seal(blob, blob[1:], plain, aad)
+	k := keys.KeyInfo{ID: id, Algorithm: token.ES256, Sealed: blob}
+	if _, err := newCustody(t, 1).Open(t.Context(), "ring", k); err != nil {
+		t.Error(err)
+	}
+	k.Born = 3
+	if _, err := newCustody(t, 1).Open(t.Context(), "ring", k); !errors.Is(err, file.ErrSealed) {
+		t.Errorf("it opens with a birth: %v", err)
+	}
 }
