@@ -29,6 +29,9 @@ func parseRequest(req *ExchangeRequest) ([]scopes.Scope, error) {
 		return parseScopes(req.Scope)
 	}
 	// A task that no rule could name could not be revoked.
+	if token.Holds(req.Task) {
+		return nil, requestError("task looks like a token")
+	}
 	if len(req.Task) > maxTask || revocation.CheckSelector(revocation.SelectTask, req.Task, false) != nil {
 		return nil, requestError("task must be at most %d bytes of printable text", maxTask)
 	}

@@ -132,6 +132,10 @@ func newRuleID() string { return uuid.Must(uuid.NewV7()).String() }
 
 // rule makes the rule of an order: its value in the form in which tokens are compared.
 func (b *Broker) rule(op *Operator, order RevokeOrder, now time.Time) (revocation.Rule, error) {
+	if token.Holds(order.Value) {
+		// It would hit nothing, and lie in the store and on every feed.
+		return revocation.Rule{}, requestError("the value looks like a token: name it by its jti, and send the token itself nowhere")
+	}
 	value, err := b.ruleValue(order.Selector, order.Value)
 	if err != nil {
 		return revocation.Rule{}, err
@@ -141,7 +145,7 @@ func (b *Broker) rule(op *Operator, order RevokeOrder, now time.Time) (revocatio
 	}
 	r := revocation.Rule{
 		ID: newRuleID(), Selector: order.Selector, Value: value, CreatedAt: now,
-		ExpiresAt: now.Add(b.cfg.Limits.ruleLife()), Reason: order.Reason, By: op.ID,
+		ExpiresAt: now.Add(b.cfg.Limits.ruleLife()), Reason: token.Redact(order.Reason), By: op.ID,
 	}
 	if err := r.Validate(); err != nil {
 		return revocation.Rule{}, requestError("%s", err)
@@ -224,7 +228,7 @@ func (b *Broker) Lift(ctx context.Context, op *Operator, id, reason string, appl
 	if !apply {
 		return r, journal.Result{}, nil
 	}
-	lift := revocation.Lift{ID: newRuleID(), RuleID: id, At: b.cfg.Now(), ExpiresAt: r.ExpiresAt, Reason: reason, By: op.ID}
+	lift := revocation.Lift{ID: newRuleID(), RuleID: id, At: b.cfg.Now(), ExpiresAt: r.ExpiresAt, Reason: token.Redact(reason), By: op.ID}
 	res, err := b.cfg.Recorder.Append(ctx, nil, []revocation.Lift{lift})
 	if err != nil {
 		return r, res, &UnavailableError{RetryAfter: retryRule, Detail: "the lift could not be made durable", Cause: err}

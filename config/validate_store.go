@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -64,6 +65,10 @@ func (k *checker) redis(r Redis) {
 
 func (k *checker) redisAddress(key, text string, r Redis) {
 	host, port, err := net.SplitHostPort(text)
+	if strings.Contains(text, "@") {
+		k.fault(key, "is not host:port: a user or a password does not belong there", `write username and password_file, and the address as "redis.example:6379"`)
+		return
+	}
 	if err != nil || host == "" || !isPort(port) || port == "0" {
 		k.fault(key, fmt.Sprintf("%q is not host:port", text), `write it as "redis.example:6379"`)
 		return

@@ -12,6 +12,7 @@ import (
 
 	"github.com/writbroker/writ/broker"
 	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/token"
 )
 
 // answer is how one kind of error looks on the wire.
@@ -68,7 +69,7 @@ func (a *API) writeAnswer(w http.ResponseWriter, r *http.Request, ans *answer, e
 	if scope, ok := errors.AsType[*broker.ScopeError](err); ok {
 		body.DecisionID = scope.DecisionID
 		for _, s := range scope.Refused {
-			body.Refused = append(body.Refused, s.String())
+			body.Refused = append(body.Refused, token.Redact(s.String()))
 		}
 	}
 	if decision, ok := errors.AsType[*broker.DecisionError](err); ok {
@@ -82,7 +83,8 @@ func (a *API) writeAnswer(w http.ResponseWriter, r *http.Request, ans *answer, e
 	writeJSON(w, ans.status, body)
 }
 
-// description is the text for the caller. RFC 6749 section 5.2 allows printable ASCII
+// description is the text for the caller. It may repeat what was sent, but for tokens: answers
+// come to lie in logs. RFC 6749 section 5.2 allows printable ASCII
 // without quotes and backslashes in it.
 func description(err error) string {
 	return strings.Map(func(c rune) rune {
@@ -93,7 +95,7 @@ func description(err error) string {
 			return '?'
 		}
 		return c
-	}, err.Error())
+	}, token.Redact(err.Error()))
 }
 
 func setRetryAfter(h http.Header, err error) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/writbroker/writ/broker"
 	"github.com/writbroker/writ/httpapi/wire"
 	"github.com/writbroker/writ/token"
 )
@@ -52,10 +53,19 @@ func (a *API) serveMetadata(w http.ResponseWriter, r *http.Request) {
 	a.cacheable(w, r, a.metadata)
 }
 
-// jwks serves the published keys: next, active and retired.
+// jwks serves the published keys: next, active and retired. A set that lacks the next one is
+// not served: verifiers would keep it, and refuse what another replica signs meanwhile. What they
+// have is good until then, and another replica may answer.
 func (a *API) jwks(w http.ResponseWriter, r *http.Request) {
-	a.cacheable(w, r, a.cfg.Keys.Ring().JWKS())
+	ring := a.cfg.Keys.Ring()
+	if ring.LacksNext() {
+		a.writeError(w, r, &broker.UnavailableError{RetryAfter: retryJWKS, Detail: "a published key does not open on this replica yet"})
+		return
+	}
+	a.cacheable(w, r, ring.JWKS())
 }
+
+const retryJWKS = 2 * time.Second
 
 // cacheable writes a public document that may be kept for the max-age of the keys.
 func (a *API) cacheable(w http.ResponseWriter, r *http.Request, body []byte) {

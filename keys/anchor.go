@@ -75,7 +75,7 @@ func (r *Rotator) belowAnchor(version, anchored uint64) error {
 	}
 	if r.refused != anchored { // once, and not at each poll
 		r.refused = anchored
-		r.log.Error("the key ring is older than the one that was anchored; refusing it", "version", version, "anchored", anchored)
+		r.log.Error("the key ring is older than the one that was anchored; refusing it", store.AlarmKey, alarm, "version", version, "anchored", anchored)
 	}
 	return fmt.Errorf("%w: key ring has version %d, and %d was anchored; if the newer one is lost for good, lower the anchor by hand", store.ErrRollback, version, anchored)
 }

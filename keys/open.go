@@ -151,8 +151,7 @@ type fenced struct {
 }
 
 func (f fenced) Sign(ctx context.Context, input []byte) ([]byte, error) {
-	r := f.rotator
-	if age := r.Staleness(r.cfg.Now()); age > r.cfg.Schedule.MaxLag {
+	if !f.rotator.Fresh() {
 		return nil, ErrStale
 	}
 	return f.Signer.Sign(ctx, input)

@@ -11,6 +11,9 @@ import (
 	"github.com/writbroker/writ/store"
 )
 
+// alarm names the ring in alarms.
+const alarm = "key_ring"
+
 // sealPurpose binds the MAC to this use of the key.
 const sealPurpose = "writ key ring"
 
@@ -37,11 +40,11 @@ func (r *Rotator) read(ctx context.Context) (seenState, error) {
 		if !ours {
 			return seenState{at: at}, r.belowAnchor(r.known.Version, anchored)
 		}
-		r.log.Error("the store has lost the key ring; putting it back", "version", r.known.Version)
+		r.log.Error("the store has lost the key ring; putting it back", store.AlarmKey, alarm, "version", r.known.Version)
 		return seenState{state: r.known, at: at, behind: true}, nil
 	}
 	if ours && (errors.Is(err, store.ErrRollback) || errors.Is(err, store.ErrForged)) {
-		r.log.Error("the store holds no key ring of ours; putting ours back", "error", err, "version", r.known.Version)
+		r.log.Error("the store holds no key ring of ours; putting ours back", store.AlarmKey, alarm, "error", err, "version", r.known.Version)
 		return seenState{state: r.known, cell: value.Version, at: at, behind: true}, nil
 	}
 	if err != nil {
@@ -55,7 +58,7 @@ func (r *Rotator) read(ctx context.Context) (seenState, error) {
 		return seenState{}, fmt.Errorf("reading key ring: %w", err)
 	}
 	if state.Version <= r.known.Version && ours {
-		r.log.Error("the key ring in the store went back; refusing it and putting ours back", "stored", state.Version, "seen", r.known.Version)
+		r.log.Error("the key ring in the store went back; refusing it and putting ours back", store.AlarmKey, alarm, "stored", state.Version, "seen", r.known.Version)
 		return seenState{state: r.known, cell: value.Version, at: at, behind: true}, nil
 	}
 	if err := r.belowAnchor(state.Version, anchored); err != nil {

@@ -54,6 +54,7 @@ type Rotator struct {
 	pending []intent           // emergencies that the store has not taken yet
 	passed  passed             // the activation that is about to be written
 	refused uint64             // the anchored version under which something was last refused
+	slips   []slip             // of writes that came late, to be made good
 }
 
 // New reads the shared state, or makes the first one, and returns a Rotator whose
@@ -116,8 +117,17 @@ func (r *Rotator) Ring() *Ring { return r.ring.Load() }
 // List returns the keys of the current ring, without what is sealed.
 func (r *Rotator) List() []KeyInfo { return r.Ring().Keys() }
 
-// Staleness says how long ago the ring was confirmed to be the shared one.
-func (r *Rotator) Staleness(now time.Time) time.Duration { return now.Sub(*r.confirmed.Load()) }
+// Staleness says how long ago the ring was confirmed to be the shared one. Of the monotonic and
+// the wall clock the one counts that says more: a machine that slept must not sign with the key
+// that was active before.
+func (r *Rotator) Staleness(now time.Time) time.Duration {
+	at := *r.confirmed.Load()
+	return max(now.Sub(at), now.Round(0).Sub(at.Round(0)), 0)
+}
+
+// Fresh reports whether the ring was confirmed within MaxLag: only then does its key sign, and
+// only then should verifiers be sent here for the JWKS.
+func (r *Rotator) Fresh() bool { return r.Staleness(r.cfg.Now()) <= r.cfg.Schedule.MaxLag }
 
 // now is the time as it is written into the state: what is compared with other
 // replicas' clocks must not carry a monotonic one.
@@ -167,6 +177,10 @@ func (r *Rotator) step(ctx context.Context) (time.Time, error) {
 		case err != nil:
 			return time.Time{}, err
 		}
+		if by := r.cfg.Now().Sub(seen.at); by > r.poll {
+			r.slips = append(r.slips, slip{at: seen.at.Round(0), by: by})
+			continue
+		}
 		return due, nil
 	}
 	return time.Time{}, fmt.Errorf("agreeing on the key ring: %w", store.ErrConflict)
@@ -183,6 +197,10 @@ func (r *Rotator) want(ctx context.Context, seen seenState) (State, time.Time, e
 		} else if ok {
 			state, changed = next, true
 		}
+	}
+	for _, s := range r.slips {
+		r.log.Warn("the key ring was written late; what it changed counts from then", "late", s.by)
+		state, changed = s.apply(state), true
 	}
 	actions := r.hold(state, Plan(state, r.cfg.Schedule, r.cfg.Now().Add(-r.late)))
 	if !actions.IsZero() {
@@ -287,7 +305,7 @@ func (r *Rotator) accept(state State, raw []byte, cell uint64, at time.Time) {
 	if state.Version > r.anchored.Load() {
 		notify(r.raise)
 	}
-	r.known, r.raw, r.pending = state, raw, nil
+	r.known, r.raw, r.pending, r.slips = state, raw, nil, nil
 	r.cell.Store(cell)
 	r.confirmed.Store(&at)
 	r.forget(state)

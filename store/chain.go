@@ -108,6 +108,11 @@ func (c *Chain) fault(err error) error {
 	return &IntegrityError{Log: c.log, After: c.at, Err: err}
 }
 
+// AlarmKey is the attribute that makes an error in the log an alarm: somebody other than a holder
+// of the key has changed the store, or it went back. Its value says of what, in a word that
+// is the same each time. cmd/writ counts such records.
+const AlarmKey = "alarm"
+
 // IsIntegrity reports whether an error says that the store's content is wrong, as
 // opposed to unreachable or changed by another writer: it is to alarm.
 func IsIntegrity(err error) bool {

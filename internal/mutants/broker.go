@@ -121,6 +121,21 @@ func broker() []Mutant {
 			wire, "^TestUnknownErrorsSayNothing$",
 		},
 		{
+			"httpapi: an answer repeats a token that was sent in the wrong place", "httpapi/errors.go",
+			"	}, token.Redact(err.Error()))", "	}, err.Error())",
+			[]string{"./cmd/writ/internal/leaks"}, "^TestNothingSecretIsWritten$",
+		},
+		{
+			"broker: a token becomes the value of a rule", "broker/revoke.go",
+			"if token.Holds(order.Value) {", "if token.Holds(order.Value) && order.Value == \"\" {",
+			[]string{"./cmd/writ/internal/leaks"}, "^TestNothingSecretIsWritten$",
+		},
+		{
+			"httpapi: a JWKS without the next key is served", "httpapi/metadata.go",
+			"if ring.LacksNext() {", "if ring.LacksNext() && ring.Version() == 0 {",
+			wire, "^TestAJWKSThatLacksTheNextKeyIsNotServed$",
+		},
+		{
 			"httpapi: a feed outlives its reader's right", "httpapi/feed.go",
 			"\t\t\tif err := a.stillAllowed(ctx, who); err != nil {\n\t\t\t\treturn err\n\t\t\t}\n", "",
 			wire, "^TestFeedEndsWithItsRight$",

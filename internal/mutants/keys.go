@@ -83,10 +83,58 @@ func keys() []Mutant {
 			Packages: []string{"./keys/vault"}, Run: "^TestNoRedirectIsFollowed$",
 		},
 		{
+			Name: "keys: an older ring is taken at a start", File: "keys/read.go",
+			Old:      "if state.Version <= r.known.Version {",
+			New:      "if false {",
+			Packages: []string{"./cmd/writ/internal/app"}, Run: "^TestSiegeReplay$/^the_key_ring_before_the_key_leaked_to_stopped$",
+		},
+		{
+			Name: "keys: a machine that slept signs on", File: "keys/rotator.go",
+			Old:      "max(now.Sub(at), now.Round(0).Sub(at.Round(0)), 0)",
+			New:      "max(now.Sub(at), 0)",
+			Packages: []string{"./keys"}, Run: "^TestNoClockMakesAnOldRingFresh$",
+		},
+		{
+			Name: "keys: a write that came late is dated early", File: "keys/slip.go",
+			Old:      "*stamp = stamp.Add(s.by)",
+			New:      "*stamp = stamp.Add(0)",
+			Packages: []string{"./keys"}, Run: "^TestAWriteThatCameLateCountsFromThen$",
+		},
+		{
 			Name: "keys: a leaked key stays published", File: "keys/emergency.go",
 			Old:      "state, changed = state.without(in.revoke), true",
 			New:      "changed = true",
 			Packages: []string{"./keys"}, Run: "^TestRotateNowRevokes$",
+		},
+		{
+			Name: "keys: a key signs as soon as it exists", File: "keys/plan.go",
+			Old:      "if now.Before(due) {",
+			New:      "if false {",
+			Packages: []string{"./keys"}, Run: "^TestADayInAMinute$",
+		},
+		{
+			Name: "keys: a key signs when a rotation is due, published long enough or not", File: "keys/plan.go",
+			Old:      "due := later(active.Activated.Add(sched.RotateEvery), next.Published.Add(sched.Prepublish))",
+			New:      "due := active.Activated.Add(sched.RotateEvery)",
+			Packages: []string{"./keys"}, Run: "^TestADayInAMinute$",
+		},
+		{
+			Name: "keys: a retired key is dropped at once", File: "keys/plan.go",
+			Old:      "case now.Before(k.DropAfter):",
+			New:      "case false:",
+			Packages: []string{"./keys"}, Run: "^TestADayInAMinute$",
+		},
+		{
+			Name: "keys: a key retires for less than its tokens live", File: "keys/plan.go",
+			Old:      "now.Add(sched.complete().RetireAfter)",
+			New:      "now.Add(sched.MaxTTL)",
+			Packages: []string{"./keys"}, Run: "^TestADayInAMinute$",
+		},
+		{
+			Name: "keys: a replica that lost touch signs on", File: "keys/open.go",
+			Old:      "if !f.rotator.Fresh() {",
+			New:      "if !f.rotator.Fresh() && f.Signer == nil {",
+			Packages: []string{"./keys"}, Run: "^TestADayInAMinute$",
 		},
 	}
 }

@@ -148,6 +148,7 @@ func (f *Fleet) put(ctx context.Context, name string, data []byte) error {
 			return fmt.Errorf("telling of verifiers: %w", err)
 		}
 		v, err := f.cfg.Cell.Get(ctx, name)
+		f.alarm(ctx, err)
 		if err != nil && !errors.Is(err, store.ErrNotFound) && !store.IsIntegrity(err) {
 			return fmt.Errorf("telling of verifiers: %w", err)
 		}
@@ -195,6 +196,7 @@ func (f *Fleet) list(ctx context.Context) ([]string, uint64, error) {
 	defer cancel()
 	for range maxConflicts {
 		v, err := f.cfg.Cell.Get(ctx, cellReplicas)
+		f.alarm(ctx, err)
 		if err != nil && !errors.Is(err, store.ErrNotFound) && !store.IsIntegrity(err) {
 			return nil, 0, err
 		}
@@ -261,6 +263,7 @@ func (f *Fleet) follow(ctx context.Context, replica string) {
 			f.cfg.Acks.Drop(replica)
 			continue
 		case store.IsIntegrity(err):
+			f.alarm(ctx, err)
 			seen = 0
 		}
 		if err != nil && ctx.Err() == nil {
@@ -291,6 +294,13 @@ func (f *Fleet) heard(ctx context.Context, replica string, data []byte) error {
 	}
 	f.cfg.Acks.Merge(replica, p) // false: a newer message, which follows the roster, is on its way
 	return nil
+}
+
+// alarm says that what replicas tell each other of their verifiers is not what one of them wrote.
+func (f *Fleet) alarm(ctx context.Context, err error) {
+	if err != nil && store.IsIntegrity(err) {
+		f.cfg.Logger.ErrorContext(ctx, "what replicas tell of their verifiers is not authentic, or went back", store.AlarmKey, "verifier_list", "error", err)
+	}
 }
 
 // quiet reports whether the wait ended with nothing new, from a store that answers.

@@ -15,6 +15,7 @@ const (
 	readBatch   = 512
 	appendBatch = 256
 	all         = 1<<31 - 1
+	alarm       = "revocation_log"
 	maxIdle     = 100 // rounds in which nothing left the pending list
 )
 
@@ -50,7 +51,7 @@ func (j *Journal) sync(ctx context.Context, confirm bool) error {
 	was := j.away.Swap(err != nil)
 	switch {
 	case err != nil && store.IsIntegrity(err):
-		j.cfg.Logger.ErrorContext(ctx, "revocation log is not authentic", "error", err)
+		j.cfg.Logger.ErrorContext(ctx, "revocation log is not authentic", store.AlarmKey, alarm, "error", err)
 	case err != nil && !was:
 		j.cfg.Logger.WarnContext(ctx, "revocation log is away", "error", err)
 	case err == nil && was:

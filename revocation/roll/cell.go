@@ -26,7 +26,7 @@ func (r *Roll) get(ctx context.Context) (uint64, map[string]mark, error) {
 	if err != nil {
 		r.steady = r.cfg.Now()
 		if !r.alarmed {
-			r.cfg.Logger.ErrorContext(ctx, "roll of replicas is not authentic, or went back; nothing is confirmed by it", "error", err)
+			r.cfg.Logger.ErrorContext(ctx, "roll of replicas is not authentic, or went back; nothing is confirmed by it", store.AlarmKey, "replica_roll", "error", err)
 		}
 	}
 	r.alarmed = err != nil

@@ -154,7 +154,7 @@ func (r *Roll) lookForTwin(ctx context.Context) {
 	own, there := r.marks[r.cfg.Replica]
 	foreign := there && !r.wrote.IsZero() && !slices.ContainsFunc(r.turns, func(t turn) bool { return t.number == own.Turn })
 	if foreign && !r.twin {
-		r.cfg.Logger.ErrorContext(ctx, "another process has this replica's name, or the store went back", "replica", r.cfg.Replica)
+		r.cfg.Logger.ErrorContext(ctx, "another process has this replica's name, or the store went back", store.AlarmKey, "replica_roll", "replica", r.cfg.Replica)
 	}
 	r.twin = foreign
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/writbroker/writ/audit"
@@ -73,6 +74,7 @@ type App struct {
 	broker  *broker.Broker
 	api     *httpapi.API
 	metrics *metrics
+	alarms  *prometheus.CounterVec
 
 	public, admin, socket *server
 	rings                 chan *keys.Ring // those that are yet to be recorded
@@ -88,6 +90,8 @@ func Start(ctx context.Context, cfg *config.Config, opt Options) (*App, error) {
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
+	a.alarms = newAlarms()
+	a.logger = slog.New(&alarmCounter{Handler: a.logger.Handler(), total: a.alarms})
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -191,8 +195,8 @@ func (a *App) ready() map[string]string {
 	if err := a.audit.Healthy(); err != nil {
 		faults["audit"] = "the audit log cannot be written"
 	}
-	if a.rotator.Ring().Active() == nil {
-		faults["keys"] = "no signing key is active"
+	if !a.rotator.Fresh() {
+		faults["keys"] = "the key ring is not confirmed, so its key does not sign"
 	}
 	return faults
 }

@@ -66,9 +66,9 @@ func (a *App) anchorInStore(ctx context.Context, c audit.Checkpoint) error {
 	cells, name := a.store.Cells(), anchorCell(a.cfg, a.replica)
 	v, err := cells.Get(ctx, name)
 	switch {
-	case err != nil && v.Version > 0 && store.IsIntegrity(err):
+	case err != nil && store.IsIntegrity(err):
 		// The store lost the anchor, or it was changed. This replica has the newer one.
-		a.logger.ErrorContext(ctx, "audit anchor in the store is not what was put there", "error", err)
+		a.logger.ErrorContext(ctx, "audit anchor in the store is not what was put there", store.AlarmKey, "audit_anchor", "error", err)
 	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return fmt.Errorf("anchoring audit checkpoint: %w", err)
 	}

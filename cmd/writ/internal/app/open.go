@@ -168,6 +168,8 @@ func (a *App) sharedTTL(ctx context.Context) (time.Duration, error) {
 		var known time.Duration
 		switch {
 		case errors.Is(err, store.ErrNotFound):
+		case err != nil && store.IsIntegrity(err) && a.keepsTTL():
+			a.logger.ErrorContext(ctx, "greatest ttl in the store is not what was put there", store.AlarmKey, "greatest_ttl", "error", err)
 		case err != nil:
 			return 0, fmt.Errorf("reading greatest ttl: %w", err)
 		default:
@@ -280,7 +282,7 @@ func (a *App) openBroker(ctx context.Context, _ Options) error {
 		return fmt.Errorf("opening keys of identity sources: %w", err)
 	}
 	a.onClose(func() error { a.jwks.Close(); return nil })
-	a.ledger = broker.NewLedger(broker.LedgerConfig{Now: a.now, Tally: a.store.Tally(), MaxTTL: a.greatest})
+	a.ledger = broker.NewLedger(broker.LedgerConfig{Now: a.now, Tally: &alarmedTally{a.store.Tally(), a.logger}, MaxTTL: a.greatest})
 	minter, err := mint.New(mint.Config{Issuer: a.cfg.Issuer, MaxBytes: int(a.cfg.Tokens.MaxBytes)})
 	if err != nil {
 		return fmt.Errorf("opening minter: %w", err)
@@ -321,6 +323,7 @@ func (a *App) openAPI(_ context.Context, _ Options) error {
 	}
 	if a.cfg.Metrics.Enabled {
 		a.metrics = newMetrics()
+		a.metrics.registry.MustRegister(a.alarms)
 		a.gauges()
 		cfg.Metrics = a.metrics.handler()
 	}

@@ -122,6 +122,13 @@ func anchorCell(cfg *config.Config, replica string) string {
 // kept as the store's cell is: it only grows.
 const ttlFile = "greatest-ttl"
 
+// keepsTTL reports whether this replica knows better than a store that was tampered with. One
+// that does not must not start on a guess.
+func (a *App) keepsTTL() bool {
+	_, err := os.Stat(filepath.Join(a.cfg.DataDir, ttlFile))
+	return err == nil
+}
+
 func (a *App) knownTTL() time.Duration {
 	data, err := keys.PrivateFile(filepath.Join(a.cfg.DataDir, ttlFile)).Read(64)
 	if err != nil {

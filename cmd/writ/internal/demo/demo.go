@@ -28,6 +28,10 @@ type Config struct {
 	DataDir string
 	// Logger gets what broker and resource server log; nil discards.
 	Logger *slog.Logger
+	// Redis, if set, is the store; nil is the embedded one.
+	Redis *dev.Redis
+	// Transport, if set, carries what the story sends, for who looks at all of it.
+	Transport http.RoundTripper
 	// Started, if set, is called once everything serves; Done after each step.
 	Started func(*dev.World)
 	Done    func(Step)
@@ -74,7 +78,7 @@ func Run(ctx context.Context, cfg Config) (_ Report, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	began := time.Now()
-	w, err := dev.Start(ctx, dev.Config{DataDir: cfg.DataDir, Logger: cfg.Logger})
+	w, err := dev.Start(ctx, dev.Config{DataDir: cfg.DataDir, Logger: cfg.Logger, Redis: cfg.Redis})
 	if err != nil {
 		return Report{}, fmt.Errorf("starting: %w", err)
 	}
@@ -83,7 +87,7 @@ func Run(ctx context.Context, cfg Config) (_ Report, err error) {
 	if cfg.Started != nil {
 		cfg.Started(w)
 	}
-	s, err := newStory(ctx, w)
+	s, err := newStory(ctx, w, cfg.Transport)
 	if err != nil {
 		return report, err
 	}
@@ -122,7 +126,10 @@ func (s *story) play(ctx context.Context, p part, step *Step) error {
 	return err
 }
 
-func newStory(ctx context.Context, w *dev.World) (*story, error) {
+func newStory(ctx context.Context, w *dev.World, transport http.RoundTripper) (*story, error) {
+	if transport == nil {
+		transport = &http.Transport{MaxIdleConnsPerHost: 4}
+	}
 	samples, err := w.Samples(ctx)
 	if err != nil {
 		return nil, err
@@ -130,7 +137,7 @@ func newStory(ctx context.Context, w *dev.World) (*story, error) {
 	return &story{
 		world: w, samples: samples, issued: map[string]bool{},
 		http: &http.Client{
-			Transport:     &http.Transport{MaxIdleConnsPerHost: 4},
+			Transport:     transport,
 			Timeout:       20 * time.Second,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},

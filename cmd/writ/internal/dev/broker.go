@@ -17,6 +17,7 @@ import (
 	"github.com/writbroker/writ/config"
 	"github.com/writbroker/writ/examples"
 	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/keys"
 )
 
 //go:embed writ.yaml.tmpl
@@ -31,7 +32,7 @@ const (
 
 // configure writes the broker's configuration and its policy bundle, and reads them as
 // `writ serve` does.
-func (w *World) configure() (*config.Config, error) {
+func (w *World) configure(redis *Redis) (*config.Config, error) {
 	if err := writeBundle(w.BundleDir()); err != nil {
 		return nil, err
 	}
@@ -43,7 +44,13 @@ func (w *World) configure() (*config.Config, error) {
 		return nil, fmt.Errorf("reading configuration template: %w", err)
 	}
 	var text strings.Builder
-	err = file.Execute(&text, map[string]string{
+	if redis != nil { // replicas have it in common, so that no broker makes it by itself
+		if _, err := keys.LoadOrCreateRoot(filepath.Join(w.dir, "root.key")); err != nil {
+			return nil, err
+		}
+	}
+	err = file.Execute(&text, map[string]any{
+		"Redis":  redis,
 		"Issuer": w.Issuer(), "Public": w.public.Addr().String(), "Data": w.dir, "Bundle": w.BundleDir(), "Socket": w.socket,
 		"Cluster": w.idp.cluster.url, "ClusterPrefix": clusterPrefix,
 		"People": w.idp.people.url, "PeoplePrefix": peoplePrefix, "PeopleAudience": peopleAudience,

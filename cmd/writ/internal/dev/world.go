@@ -37,8 +37,15 @@ type Config struct {
 	DataDir string
 	// Logger gets what the broker and the resource server log; nil discards.
 	Logger *slog.Logger
+	// Redis, if set, is the store; otherwise it is embedded.
+	Redis *Redis
 	// Now is the clock of all parts; nil means the system's.
 	Now func() time.Time
+}
+
+// Redis is the server that a broker shares its state on.
+type Redis struct {
+	Address, Username, PasswordFile string
 }
 
 // World is what Start started. Its methods may be called concurrently, but for Close.
@@ -231,8 +238,8 @@ func (w *World) openPublic(ctx context.Context, cfg Config) error {
 }
 
 // startBroker runs the broker as `writ serve` would with the generated configuration.
-func (w *World) startBroker(ctx context.Context, _ Config) error {
-	cfg, err := w.configure()
+func (w *World) startBroker(ctx context.Context, c Config) error {
+	cfg, err := w.configure(c.Redis)
 	if err != nil {
 		return err
 	}
