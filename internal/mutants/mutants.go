@@ -15,6 +15,7 @@ type Mutant struct {
 func All() []Mutant {
 	return slices.Concat(
 		audit(),
+		awskms(),
 		broker(),
 		identity(),
 		keys(),

@@ -1,0 +1,4 @@
+package awskms
+
+// JOSE is what is fuzzed.
+var JOSE = jose
