@@ -33,6 +33,7 @@ type Config struct {
 	Cell     Cell             // shared by all replicas
 	MACKey   []byte           // authenticates the state (Root.RingMACKey); at least 32 bytes
 	Custody  Custody          // makes keys, and opens those it made
+	Others   []Custody        // open keys that they made: those before a change of custody, or after it
 	Schedule Schedule         // the same for all replicas
 	Backup   Backup           // optional
 	Anchor   Anchor           // optional

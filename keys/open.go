@@ -24,10 +24,11 @@ func (r *Rotator) open(ctx context.Context, k KeyInfo) (token.Signer, error) {
 	if have, ok := r.opened[k.ID]; ok && bytes.Equal(have.info.Sealed, k.Sealed) && bytes.Equal(have.info.Public, k.Public) && have.info.Algorithm == k.Algorithm && have.info.Born == k.Born {
 		return have.signer, nil
 	}
-	if k.Custody != r.cfg.Custody.Name() {
-		return nil, fmt.Errorf("%w: key %s is in the custody of %s", ErrProof, k.ID, k.Custody)
+	custody := r.custody(k.Custody)
+	if custody == nil {
+		return nil, fmt.Errorf("%w: key %s is in the custody of %s, which is not configured here", ErrProof, k.ID, k.Custody)
 	}
-	signer, err := r.cfg.Custody.Open(ctx, r.cfg.Ring, k)
+	signer, err := custody.Open(ctx, r.cfg.Ring, k)
 	if err != nil {
 		return nil, fmt.Errorf("opening key %s: %w", k.ID, err)
 	}

@@ -47,14 +47,15 @@ type Rotator struct {
 	anchored  atomic.Uint64             // highest version seen in the anchor
 	raise     chan struct{}             // of capacity 1: there may be something to anchor
 
-	mu      sync.Mutex
-	known   State              // the highest authentic state seen
-	raw     []byte             // known, as it is stored
-	opened  map[string]openKey // private halves by kid
-	pending []intent           // emergencies that the store has not taken yet
-	passed  passed             // the activation that is about to be written
-	refused uint64             // the anchored version under which something was last refused
-	slips   []slip             // of writes that came late, to be made good
+	mu        sync.Mutex
+	known     State              // the highest authentic state seen
+	raw       []byte             // known, as it is stored
+	opened    map[string]openKey // private halves by kid
+	pending   []intent           // emergencies that the store has not taken yet
+	leftovers []KeyInfo          // that custody is to be told of
+	passed    passed             // the activation that is about to be written
+	refused   uint64             // the anchored version under which something was last refused
+	slips     []slip             // of writes that came late, to be made good
 }
 
 // New reads the shared state, or makes the first one, and returns a Rotator whose
@@ -271,8 +272,12 @@ func (r *Rotator) write(ctx context.Context, want State, seen seenState) error {
 	}
 	version, err := r.cfg.Cell.Swap(ctx, r.cfg.Ring, seen.cell, raw)
 	if err != nil {
+		if errors.Is(err, store.ErrConflict) {
+			r.leave(want, seen.state) // what was made for it; after other errors it may have been written
+		}
 		return fmt.Errorf("writing key ring: %w", err)
 	}
+	r.leave(seen.state, want)
 	r.tellPassed(want)
 	r.log.Info("key ring changed", "version", want.Version, "active", ring.active.KeyID(), "keys", len(want.Keys))
 	r.accept(want, raw, version, seen.at)

@@ -33,6 +33,7 @@ func (r *Rotator) loop(ctx context.Context, wake <-chan struct{}) {
 		if ctx.Err() != nil {
 			return
 		}
+		r.discard(ctx)
 		if err != nil && !failing {
 			r.log.Error("key ring cannot be refreshed", "error", err)
 		} else if err == nil && failing {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +19,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/writbroker/writ/internal/breaker"
 )
 
 // maxAnswer is far above what Vault answers here.
@@ -29,7 +32,7 @@ type Client struct {
 	cfg     Config
 	log     *slog.Logger
 	http    *http.Client
-	breaker *breaker
+	breaker *breaker.Breaker
 	flights sync.WaitGroup // signatures under way
 
 	login   chan struct{} // holds one value: whoever takes it may log in
@@ -56,7 +59,7 @@ func New(cfg Config) (*Client, error) {
 			// A redirect would take the token to whom the answer names.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		breaker: &breaker{after: cfg.BreakAfter, every: cfg.ProbeEvery, now: cfg.Now},
+		breaker: breaker.New(breaker.Config{After: cfg.BreakAfter, Every: cfg.ProbeEvery, Now: cfg.Now}),
 		login:   make(chan struct{}, 1),
 	}
 	c.login <- struct{}{}
@@ -210,17 +213,25 @@ func (c *Client) send(ctx context.Context, client *api.Client, r request, out an
 }
 
 func (c *Client) once(ctx context.Context, client *api.Client, r request, out any) error {
-	if err := c.breaker.enter(r.op, r.path); err != nil {
-		return err
+	if why := c.breaker.Enter(); why != nil {
+		return r.fault(why, "not asked, since it was so the last times", nil)
 	}
 	failed := roundTrip(ctx, client, r, out)
 	cancelled := failed != nil && errors.Is(ctx.Err(), context.Canceled)
-	opened, closed := c.breaker.leave(failed, cancelled)
+	outcome := breaker.Answered // a refusal shows that Vault is there
+	var why error
 	switch {
-	case opened:
+	case cancelled:
+		outcome = breaker.Inconclusive
+	case failed != nil && failed.passing() && !failed.of(ErrLimited):
+		outcome, why = breaker.Away, failed.Kind
+	}
+	switch c.breaker.Leave(outcome, why) {
+	case breaker.Opened:
 		c.log.Error("vault is unavailable; it is tried from time to time only", "error", failed)
-	case closed:
+	case breaker.Closed:
 		c.log.Info("vault is available again")
+	case breaker.Unchanged:
 	}
 	switch {
 	case cancelled:
@@ -282,4 +293,12 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-timer.C:
 		return true
 	}
+}
+
+// upTo returns a random duration below limit.
+func upTo(limit time.Duration) time.Duration {
+	if limit <= 0 {
+		return 0
+	}
+	return rand.N(limit) //nolint:gosec // it spreads load, and protects nothing
 }

@@ -93,7 +93,7 @@ func (c *Client) fail(err error) {
 	if failed, ok := errors.AsType[*CallError](err); !ok || failed.passing() {
 		return
 	}
-	c.failed = failure{err: err, until: c.cfg.Now().Add(c.breaker.wait())}
+	c.failed = failure{err: err, until: c.cfg.Now().Add(c.cfg.ProbeEvery/2 + upTo(c.cfg.ProbeEvery))}
 }
 
 // gone reports whether a session's token is not known to Vault anymore.
