@@ -67,7 +67,8 @@ type KMS struct {
 	Endpoint string `yaml:"endpoint"`
 	// InsecurePlaintext lets an endpoint other than loopback be reached without TLS.
 	InsecurePlaintext bool `yaml:"insecure_plaintext"`
-	// SealKey is the symmetric key that seals (custody aws-kms): id, ARN or alias.
+	// SealKey is the symmetric key that seals: private keys (custody aws-kms), or which
+	// keys sign (aws-kms-sign). Id, ARN or alias.
 	SealKey string `yaml:"seal_key"`
 	// Tags are put on the keys that custody aws-kms-sign makes.
 	Tags    map[string]string `yaml:"tags"`
@@ -78,7 +79,7 @@ type KMS struct {
 func (v Vault) Enabled() bool { return v.Address != "" }
 
 // Enabled reports whether there is one.
-func (m KMS) Enabled() bool { return m.SealKey != "" || m.Region != "" || m.Endpoint != "" }
+func (m KMS) Enabled() bool { return m.SealKey != "" }
 
 // custody holds that what keys are to be kept in is there. What it makes of the rest
 // its adapter says at the start.
@@ -96,13 +97,18 @@ func (k *checker) custody() {
 	}
 	need(CustodyVault, vault+".seal_key", y.Vault.SealKey, "name a Transit key of type aes256-gcm96")
 	need(CustodyVaultTransit, vault+".sign_keys", y.Vault.SignKeys, "name what the keys that sign are to begin with, such as writ")
-	need(CustodyKMS, kms+".seal_key", y.KMS.SealKey, "name a symmetric key: its id, ARN or alias")
-	if y.Custody == CustodyKMSSign && !y.KMS.Enabled() {
-		k.fault(kms+".region", "is missing, though keys.custody is "+CustodyKMSSign, "name the region that the keys are to be made in")
+	for _, c := range []string{CustodyKMS, CustodyKMSSign} {
+		need(c, kms+".seal_key", y.KMS.SealKey, "name a symmetric key: its id, ARN or alias")
+	}
+	if y.Custody == CustodyKMSSign && y.Algorithm == "Ed25519" {
+		k.fault("keys.algorithm", "Ed25519 cannot be signed by AWS KMS without showing it every token", "use ES256 or RS256")
 	}
 	inUse := y.Custody == CustodyVault || y.Custody == CustodyVaultTransit
 	if _, told := k.config.lines[vault]; told && !inUse && !y.Vault.Enabled() {
 		k.fault(vault+".address", "is missing", "write it as https://vault.example:8200, or remove keys.vault")
+	}
+	if _, told := k.config.lines[kms]; told && y.Custody != CustodyKMS && y.Custody != CustodyKMSSign && !y.KMS.Enabled() {
+		k.fault(kms+".seal_key", "is missing", "name a symmetric key, or remove keys.aws_kms")
 	}
 	for key, d := range map[string]time.Duration{vault + ".timeout": y.Vault.Timeout, kms + ".timeout": y.KMS.Timeout} {
 		if d != 0 { // more would keep a request waiting for longer than its caller does

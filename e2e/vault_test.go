@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -63,12 +65,26 @@ func startVault(t *testing.T, args ...string) *vaultcases.Bed {
 	}
 }
 
-// one bed serves all cases of a test: deployments in it do not meet.
+// realVault's one bed serves all cases of a test: deployments in it do not meet.
 func realVault(t *testing.T) func(*testing.T) *vaultcases.Bed {
 	bed := startVault(t)
 	return func(*testing.T) *vaultcases.Bed { return bed }
 }
 
 func TestVaultCustodies(t *testing.T) { vaultcases.Custodies(t, realVault(t)) }
+
+func TestVaultOverTLS(t *testing.T) {
+	cert, key := vaultcases.Certificate(t)
+	bed := startVault(t, "-tls-cert", cert, "-tls-key", key)
+	pem, err := os.ReadFile(cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	bed.CAFile = cert
+	bed.Admin.HTTP.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	vaultcases.CertLogin(t, bed.Deploy(t))
+}
 
 func TestVault(t *testing.T) { vaultcases.Run(t, realVault(t)) }

@@ -3,19 +3,10 @@ package vault_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -50,58 +41,9 @@ func TestKubernetesLogin(t *testing.T) {
 	}
 }
 
-// certificate is a client's, in files.
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "broker"}, NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
-}
-
 func TestCertLoginOverTLS(t *testing.T) {
 	_, d := deploy(t, vaulttest.TLS())
-	cert, key := certificate(t)
-	pinned, err := os.ReadFile(cert)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.Admin.Write(t, "sys/auth/cert", map[string]any{"type": "cert"})
-	d.Admin.Write(t, "auth/cert/certs/writ", map[string]any{"certificate": string(pinned), "token_policies": []string{d.Policy}})
-	cfg := d.Config
-	cfg.Login = vault.Login{Method: vault.MethodCert, Role: "writ", CertFile: cert, KeyFile: key}
-	if err := generate(vaultcases.Sealing(t, cfg)); err != nil {
-		t.Error(err)
-	}
-	cfg.Login.CertFile, cfg.Login.KeyFile = certificate(t)
-	if err := generate(vaultcases.Sealing(t, cfg)); !errors.Is(err, vault.ErrLogin) {
-		t.Errorf("another certificate: %v", err)
-	}
-	cfg = d.Config
-	cfg.CAFile = ""
-	if err := generate(vaultcases.Sealing(t, cfg)); !errors.Is(err, vault.ErrAway) || !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("an authority that is not known: %v", err)
-	}
+	vaultcases.CertLogin(t, d)
 }
 
 // Of a login that is refused, not every call makes another.

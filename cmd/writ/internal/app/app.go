@@ -59,22 +59,24 @@ type App struct {
 	store    shared
 	greatest time.Duration // see greatestTTL
 
-	audit   *audit.Log
-	outside *outside
-	index   *revocation.Index
-	acks    *revocation.Acks
-	journal *journal.Journal
-	fleet   *fleet.Fleet // nil where the store is not shared, as is roll
-	roll    *roll.Roll
-	rotator *keys.Rotator
-	jwks    *jwks.Cache
-	policy  *policy.Holder
-	watcher *watcher
-	ledger  *broker.Ledger
-	broker  *broker.Broker
-	api     *httpapi.API
-	metrics *metrics
-	alarms  *prometheus.CounterVec
+	audit        *audit.Log
+	outside      *outside
+	index        *revocation.Index
+	acks         *revocation.Acks
+	journal      *journal.Journal
+	fleet        *fleet.Fleet // nil where the store is not shared, as is roll
+	roll         *roll.Roll
+	rotator      *keys.Rotator
+	jwks         *jwks.Cache
+	policy       *policy.Holder
+	watcher      *watcher
+	ledger       *broker.Ledger
+	broker       *broker.Broker
+	api          *httpapi.API
+	metrics      *metrics
+	alarms       *prometheus.CounterVec
+	custodyCalls *prometheus.CounterVec
+	running      []func(context.Context) error // parts that are there only where they are configured
 
 	public, admin, socket *server
 	rings                 chan *keys.Ring // those that are yet to be recorded
@@ -90,7 +92,7 @@ func Start(ctx context.Context, cfg *config.Config, opt Options) (*App, error) {
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
-	a.alarms = newAlarms()
+	a.alarms, a.custodyCalls = newAlarms(), newCustodyCalls()
 	a.logger = slog.New(&alarmCounter{Handler: a.logger.Handler(), total: a.alarms})
 	if a.now == nil {
 		a.now = time.Now
@@ -129,6 +131,7 @@ func (a *App) Run(ctx context.Context) error {
 	if a.fleet != nil {
 		parts = append(parts, a.fleet.Run)
 	}
+	parts = append(parts, a.running...)
 	for _, run := range parts {
 		g.Go(func() error { return ended(run(gctx)) })
 	}

@@ -88,12 +88,13 @@ func (a *App) openAudit(ctx context.Context, opt Options) error {
 }
 
 func (a *App) openKeys(ctx context.Context, _ Options) error {
-	custody, err := file.New(a.root.SealKey())
+	custody, err := a.openCustody(ctx)
 	if err != nil {
 		return fmt.Errorf("opening custody of keys: %w", err)
 	}
 	a.rotator, err = keys.New(ctx, keys.Config{
-		Ring: ringName, Cell: a.store.Cells(), Custody: custody, MACKey: a.root.RingMACKey(),
+		Ring: ringName, Cell: a.store.Cells(), Custody: custody.makes, Others: custody.others, Anchor: custody.anchor,
+		MACKey: a.root.RingMACKey(),
 		Backup: file.NewBackup(filepath.Join(a.cfg.DataDir, "keys.backup")),
 		Schedule: keys.Schedule{
 			RotateEvery: a.cfg.Keys.RotateEvery, Prepublish: a.cfg.Keys.Prepublish, RetireAfter: a.cfg.Keys.RetireAfter,
@@ -323,7 +324,7 @@ func (a *App) openAPI(_ context.Context, _ Options) error {
 	}
 	if a.cfg.Metrics.Enabled {
 		a.metrics = newMetrics()
-		a.metrics.registry.MustRegister(a.alarms)
+		a.metrics.registry.MustRegister(a.alarms, a.custodyCalls)
 		a.gauges()
 		cfg.Metrics = a.metrics.handler()
 	}

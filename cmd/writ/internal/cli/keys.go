@@ -2,12 +2,15 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/writbroker/writ/cmd/writ/internal/app"
 	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/keys/vault"
 )
 
 func (e *env) keysCommand() *cobra.Command {
@@ -17,8 +20,30 @@ func (e *env) keysCommand() *cobra.Command {
 	group.AddCommand(&cobra.Command{
 		Use: "list", Short: "list the keys and their states", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return e.keysList(c.Context(), &a) },
-	}, e.rotateCommand(&a))
+	}, e.rotateCommand(&a), e.vaultPolicyCommand())
 	return group
+}
+
+func (e *env) vaultPolicyCommand() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use: "vault-policy", Short: "print the least policy that the broker needs in Vault", Args: cobra.NoArgs,
+		Long: "Print, in Vault's language, what the broker's token must be allowed for the keys.vault of a\nconfiguration, and nothing more: writ keys vault-policy --config F | vault policy write writ -",
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			if !cfg.Keys.Vault.Enabled() {
+				return hinted(ExitFailed, fmt.Errorf("%s keeps no keys in Vault", file), "set keys.vault")
+			}
+			policy := vault.PolicyHCL(app.VaultConfig(cfg))
+			return e.print(map[string]string{"policy": policy}, func(w io.Writer) { line(w, "%s", policy) })
+		},
+	}
+	c.Flags().StringVar(&file, "config", "", "configuration file")
+	_ = c.MarkFlagRequired("config")
+	return c
 }
 
 func (e *env) keysList(ctx context.Context, a *access) error {
