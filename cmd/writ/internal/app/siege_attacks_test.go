@@ -2,12 +2,16 @@ package app_test
 
 import (
 	"encoding/binary"
+	"errors"
+	"net/http"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/writbroker/writ/client"
 )
 
 // attack is something that who can write to Redis does there, and the alarms that it raises.
@@ -218,7 +222,14 @@ func (s *siege) withstands(t *testing.T, a attack) {
 	s.holds(t)
 	for _, r := range s.sides {
 		for _, id := range s.rules {
-			if _, err := s.security(t, r).Rule(t.Context(), id); err != nil {
+			// It may have to read the log once more first: that is 503, and nothing is forgotten.
+			var err error
+			eventually(t, "replica "+r.name+" says what it knows", func() bool {
+				_, err = s.security(t, r).Rule(t.Context(), id)
+				var refused *client.ResponseError
+				return !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable
+			})
+			if err != nil {
 				t.Errorf("replica %s on rule %s: %v", r.name, id, err)
 			}
 		}

@@ -57,7 +57,7 @@ func ofRing(t *testing.T, n *redistest.Node, root *keys.Root) []secret {
 	for _, k := range state.Keys {
 		nonce, sealed := k.Sealed[1:1+aead.NonceSize()], k.Sealed[1+aead.NonceSize():]
 		var binding []byte
-		for _, part := range []string{"writ/keys/file/v1", "signing-keys", k.ID, k.Algorithm} {
+		for _, part := range []string{"writ/keys/file/v2", "signing-keys", k.ID, k.Algorithm, strconv.FormatUint(k.Born, 10)} {
 			binding = append(binary.BigEndian.AppendUint32(binding, uint32(len(part))), part...)
 		}
 		plain, err := aead.Open(nil, nonce, sealed, binding)
