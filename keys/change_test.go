@@ -60,11 +60,10 @@ func TestCustodyChangesByRotation(t *testing.T) {
 		}
 		return r
 	}
-	a, b := start(before), start(before)
-	first := a.Ring().Active().KeyID()
+	first := start(before).Ring().Active().KeyID()
 	// All learn of the new one before any uses it.
-	a, b = start(before, after), start(before, after)
-	a = start(after, before)
+	b := start(before, after)
+	a := start(after, before)
 	for range 3 {
 		now.add(schedule().RotateEvery + time.Second)
 		for _, r := range []*keys.Rotator{a, b} {
