@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/writbroker/writ/audit"
@@ -48,6 +49,15 @@ type KeyRing interface {
 	RotateNow(ctx context.Context, revoke string) (keys.Rotation, error)
 }
 
+// SessionMinter makes sessions at AWS: mint/awssts. Its methods may be called concurrently.
+type SessionMinter interface {
+	// Session makes a session, or gives one again that was made for an equal order and that its
+	// Alive says is alive; fresh tells the two apart. The error is a *mint.SessionError.
+	Session(ctx context.Context, o *mint.SessionOrder) (s *mint.Session, fresh bool, err error)
+	// Forget drops the dead of those that it keeps.
+	Forget(dead func(c *token.Claims, kid string) bool)
+}
+
 // Limits bounds what callers may ask for.
 type Limits struct {
 	MaxTTL       time.Duration // the greatest life of any token
@@ -62,7 +72,7 @@ type Limits struct {
 	FailureBurst int
 }
 
-// Config is what a Broker is made of. Every field but Ledger and Logger is required.
+// Config is what a Broker is made of. Every field but AWS, Ledger and Logger is required.
 type Config struct {
 	Issuer    string
 	Identity  Authenticator
@@ -72,6 +82,7 @@ type Config struct {
 	Recorder  Recorder
 	Acks      *revocation.Acks
 	Minter    *mint.Minter
+	AWS       SessionMinter // nil: no AWS credentials are issued
 	Audit     Auditor
 	Limits    Limits
 	Reserved  []string // audiences refused at /token, beside ReservedAudiences
@@ -90,6 +101,7 @@ type Broker struct {
 	ledger   *Ledger
 	refusals *refusals
 	reserved map[string]bool
+	swept    atomic.Uint64 // the state of the index for which dead AWS sessions were dropped
 }
 
 // New returns a Broker, or every fault of its Config at once.

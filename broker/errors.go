@@ -38,6 +38,8 @@ var (
 	ErrUnavailable = errors.New("temporarily unavailable")
 	// ErrRateLimited: the agent asks too often; see RateLimitError.
 	ErrRateLimited = errors.New("rate limit exceeded")
+	// ErrAWS: the broker's set-up at AWS makes no sessions; see AWSError.
+	ErrAWS = errors.New("AWS session not made")
 )
 
 // ScopeError is a refusal by policy, or scopes that cannot be parsed. It names the scopes
@@ -72,6 +74,26 @@ func (e *DecisionError) Error() string { return e.Detail }
 
 // Unwrap gives the sentinel.
 func (e *DecisionError) Unwrap() error { return e.Sentinel }
+
+// AWSError says by name why no AWS session was made. It wraps the sentinel that says whose
+// matter it is: ErrScope, ErrTarget, ErrRequest, ErrUnavailable or ErrAWS.
+type AWSError struct {
+	Sentinel   error
+	Reason     string // a fixed name, the same in the audit
+	DecisionID string
+	Detail     string
+	RetryAfter time.Duration // with ErrUnavailable
+	Cause      error
+}
+
+// Error is safe to show to the caller.
+func (e *AWSError) Error() string { return e.Reason + ": " + e.Detail }
+
+// Is makes an AWSError match its sentinel.
+func (e *AWSError) Is(target error) bool { return target == e.Sentinel }
+
+// Unwrap gives the cause.
+func (e *AWSError) Unwrap() error { return e.Cause }
 
 // ForbiddenError names the scope that an administrative call needs.
 type ForbiddenError struct{ Need scopes.Scope }

@@ -29,6 +29,9 @@ func (b *Broker) Exchange(ctx context.Context, req ExchangeRequest) (*Issued, er
 	if err != nil {
 		return nil, err
 	}
+	if err := b.takesAWS(&req); err != nil {
+		return nil, err
+	}
 	p, err := b.authenticate(ctx, &req, v)
 	if err != nil {
 		return nil, b.unauthenticated(&req, v, err)
@@ -75,6 +78,9 @@ func (x *exchange) run(ctx context.Context) (*Issued, error) {
 	if err := x.quarantined(x.parties); err != nil {
 		return nil, err
 	}
+	if x.req.Self && len(x.actors) > 0 {
+		return nil, fmt.Errorf("%w: it acts for another; send the workload's own token", ErrSubjectToken)
+	}
 	if err := x.reservedTargets(); err != nil {
 		return nil, err
 	}
@@ -86,16 +92,15 @@ func (x *exchange) run(ctx context.Context) (*Issued, error) {
 	if err := x.allowed(); err != nil {
 		return nil, err
 	}
+	if x.req.RequestedTokenType == TokenTypeAWSCredentials {
+		return x.session(ctx)
+	}
 	raw, claims, kid, err := x.token(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if hit, dead := x.cfg.Index.Revoked(claims, kid); dead {
-		return nil, &UnavailableError{
-			RetryAfter: retryRule,
-			Detail:     "a revocation in force would refuse this token at once",
-			Cause:      fmt.Errorf("rule %s hits what would be minted", hit.RuleID),
-		}
+	if err := x.stillborn(claims, kid); err != nil {
+		return nil, err
 	}
 	if err := x.record(ctx, claims, kid); err != nil {
 		return nil, err
@@ -110,6 +115,19 @@ func (x *exchange) run(ctx context.Context) (*Issued, error) {
 		ExpiresIn: time.Duration(claims.Expiry-claims.IssuedAt) * time.Second,
 		Bound:     claims.Confirmation != nil,
 	}, nil
+}
+
+// stillborn fails where a rule hits what would be minted.
+func (x *exchange) stillborn(claims *token.Claims, kid string) error {
+	hit, dead := x.cfg.Index.Revoked(claims, kid)
+	if !dead {
+		return nil
+	}
+	return &UnavailableError{
+		RetryAfter: retryRule,
+		Detail:     "a revocation in force would refuse this token at once",
+		Cause:      fmt.Errorf("rule %s hits what would be minted", hit.RuleID),
+	}
 }
 
 // reservedTargets refuses the audiences that clouds trust; whether the others exist is for

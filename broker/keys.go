@@ -84,6 +84,7 @@ func errorCode(err error) string {
 		{ErrActorToken, "invalid_actor_token"}, {ErrTokenType, "unsupported_token_type"}, {ErrTarget, "invalid_target"},
 		{ErrScope, "invalid_scope"}, {ErrUnauthorized, "unauthorized"}, {ErrForbidden, "forbidden"},
 		{ErrNotFound, "not_found"}, {ErrUnavailable, "unavailable"}, {ErrRateLimited, "rate_limited"},
+		{ErrAWS, "aws"},
 	} {
 		if errors.Is(err, s.err) {
 			return s.code

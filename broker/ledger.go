@@ -40,6 +40,10 @@ type Ledger struct {
 	ids     map[uuid.UUID]int64 // jti → expiry
 	tasks   map[string]*taskCount
 	dropped int64
+
+	sessions map[string]*LiveSession // this replica's at AWS, by jti
+	lost     int64                   // those that had no room in it
+	untold   int64                   // those that other replicas cannot know of
 }
 
 // LedgerConfig bounds a Ledger. The zero values are the defaults.
@@ -47,7 +51,9 @@ type LedgerConfig struct {
 	Shapes int // distinct kinds of tokens; 0 = 20,000, about 1.5 KB each
 	IDs    int // ids of live tokens; 0 = 1,000,000, about 50 bytes each
 	Tasks  int // live tasks; 0 = 100,000, about 150 bytes each
-	Now    func() time.Time
+	// Sessions are live AWS sessions; 0 = 20,000, about 1 KB each.
+	Sessions int
+	Now      func() time.Time
 
 	Tally  store.Tally   // shared with other replicas, and kept over a restart; nil = neither
 	MaxTTL time.Duration // longest life of a token; 0 = 1 h
@@ -79,6 +85,7 @@ type taskCount struct {
 // Preview says what a rule would hit now.
 type Preview struct {
 	Tokens        int64
+	STSSessions   int64    // AWS sessions, beside the tokens
 	Agents        []string // ids, sorted
 	Subjects      []string
 	Roles         []string
@@ -101,6 +108,9 @@ func NewLedger(cfg LedgerConfig) *Ledger {
 	if cfg.Tasks <= 0 {
 		cfg.Tasks = 100_000
 	}
+	if cfg.Sessions <= 0 {
+		cfg.Sessions = 20_000
+	}
 	if cfg.MaxTTL <= 0 {
 		cfg.MaxTTL = time.Hour
 	}
@@ -110,7 +120,7 @@ func NewLedger(cfg LedgerConfig) *Ledger {
 	return &Ledger{
 		out: newCounts(cfg.Tally), window: max(cfg.MaxTTL/windowsPerLife, time.Minute).Truncate(time.Minute), idsLeft: cfg.IDRate,
 		cfg: cfg, input: make(chan entry, 4096), kick: make(chan struct{}, 1), seed: maphash.MakeSeed(),
-		shapes: map[uint64]*shape{}, ids: map[uuid.UUID]int64{}, tasks: map[string]*taskCount{},
+		shapes: map[uint64]*shape{}, ids: map[uuid.UUID]int64{}, tasks: map[string]*taskCount{}, sessions: map[string]*LiveSession{},
 	}
 }
 
@@ -145,6 +155,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 		case <-tick.C:
 			l.mu.Lock()
 			l.sweep(l.cfg.Now().Unix())
+			l.sweepSessions(l.cfg.Now())
 			l.mu.Unlock()
 		case <-ctx.Done():
 			return nil
@@ -290,7 +301,8 @@ func (l *Ledger) shareCounts(ctx context.Context) {
 }
 
 // Preview counts the live tokens that the rule hits. A token id is looked up among the
-// ids; descendants of one are not counted apart, and the answer says so.
+// ids; descendants of one are not counted apart, and the answer says so. AWS sessions are
+// counted by PreviewAll alone.
 func (l *Ledger) Preview(r revocation.Rule) Preview {
 	l.mu.Lock()
 	defer l.mu.Unlock()

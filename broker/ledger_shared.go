@@ -55,7 +55,7 @@ type shapeText struct {
 	Ancestors []string `json:"n,omitempty"` // their keys
 }
 
-func textOf(c *token.Claims, kid string) (string, error) {
+func shapeOf(c *token.Claims, kid string) shapeText {
 	t := shapeText{
 		Subject: c.Subject, Client: c.ClientID, Actors: c.Actor.Chain(), Roles: c.Roles, Audience: c.Audience,
 		Scope: c.Scope.String(), Policy: c.Policy, Key: kid,
@@ -63,7 +63,11 @@ func textOf(c *token.Claims, kid string) (string, error) {
 	for _, a := range c.Ancestors {
 		t.Ancestors = append(t.Ancestors, a.KeyID)
 	}
-	data, err := json.Marshal(t)
+	return t
+}
+
+func textOf(c *token.Claims, kid string) (string, error) {
+	data, err := json.Marshal(shapeOf(c, kid))
 	return string(data), err
 }
 
@@ -167,6 +171,12 @@ func (l *Ledger) share(s *shape, c *token.Claims) {
 // Where the shared counts cannot be read it is Preview, and says so. LongestExpiry of
 // other replicas' tokens is the end of its window: at most a twelfth of the longest life late.
 func (l *Ledger) PreviewAll(ctx context.Context, r revocation.Rule) Preview {
+	p := l.previewTokens(ctx, r)
+	p.addSessions(l.Sessions(ctx, r))
+	return p
+}
+
+func (l *Ledger) previewTokens(ctx context.Context, r revocation.Rule) Preview {
 	own := l.Preview(r)
 	if l.out.tally == nil {
 		return own

@@ -38,7 +38,10 @@ func parseRequest(req *ExchangeRequest) ([]scopes.Scope, error) {
 	return parseScopes(req.Scope)
 }
 
-const maxTask = 128
+const (
+	maxTask = 128
+	maxRole = 2048 // as of an ARN
+)
 
 // checkSizes refuses what is larger than any token is read.
 func checkSizes(req *ExchangeRequest) error {
@@ -55,8 +58,15 @@ func checkSizes(req *ExchangeRequest) error {
 func checkParameters(req *ExchangeRequest) error {
 	switch req.RequestedTokenType {
 	case "", TokenTypeAccessToken, TokenTypeJWT:
+		if req.Role != "" {
+			return requestError("role goes with requested_token_type %s", TokenTypeAWSCredentials)
+		}
+	case TokenTypeAWSCredentials:
+		if len(req.Role) > maxRole {
+			return requestError("role is longer than %d bytes", maxRole)
+		}
 	default:
-		return fmt.Errorf("%w: requested_token_type must be %s or %s", ErrTokenType, TokenTypeAccessToken, TokenTypeJWT)
+		return fmt.Errorf("%w: requested_token_type must be %s, %s or %s", ErrTokenType, TokenTypeAccessToken, TokenTypeJWT, TokenTypeAWSCredentials)
 	}
 	if req.RequestedTTL < 0 {
 		return requestError("requested_ttl must be a positive number of seconds")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/writbroker/writ/identity"
 	"github.com/writbroker/writ/revocation"
@@ -251,7 +252,8 @@ func (b *Broker) ownToken(raw string, v view, sentinel error) (*ownProof, error)
 }
 
 // verifyOwn checks a broker token in the order algorithm, signature, claims. Its audience is
-// any: whom it was made for is for resource servers to check, and the broker issued it.
+// any that is not reserved: whom it was made for is for resource servers to check, and the
+// broker issued it. What is for a cloud was never given to anybody.
 func (b *Broker) verifyOwn(raw string, v view) (*token.Claims, string, error) {
 	unverified, err := token.Parse(raw)
 	if err != nil {
@@ -272,6 +274,9 @@ func (b *Broker) verifyOwn(raw string, v view) (*token.Claims, string, error) {
 	c, err := token.DecodeClaims(payload)
 	if err != nil {
 		return nil, "", err
+	}
+	if slices.ContainsFunc(c.Audience, b.isReserved) {
+		return nil, "", token.ErrAudience
 	}
 	return c, h.KeyID, c.Validate(token.Expect{
 		Issuer: b.cfg.Issuer, Audience: c.Audience, Now: v.now,

@@ -41,14 +41,19 @@ func (x *exchange) refuse(ctx context.Context, err error) error {
 	if scope := (*ScopeError)(nil); errors.As(err, &scope) {
 		e.Refused = scopeTextsOf(scope.Refused)
 	}
-	unavailable := (*UnavailableError)(nil)
-	if !errors.As(err, &unavailable) {
+	if session := (*AWSError)(nil); errors.As(err, &session) {
+		e.Error, e.Detail["type"] = session.Reason, TokenTypeAWSCredentials
+	}
+	if x.req.Role != "" {
+		e.Detail["role"] = x.req.Role
+	}
+	if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrAWS) {
 		if fault := x.append(ctx, e); fault != nil {
 			return fault
 		}
 		return err
 	}
-	x.cfg.Logger.WarnContext(ctx, "exchange unavailable", "decision_id", x.id, "cause", unavailable.Cause)
+	x.cfg.Logger.WarnContext(ctx, "exchange unavailable", "decision_id", x.id, "cause", errors.Unwrap(err))
 	if !errors.Is(err, audit.ErrUnavailable) {
 		e.Outcome = audit.Failure
 		_ = x.append(ctx, e) // the answer is the same without the record

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/writbroker/writ/mint"
 )
 
 // Token types of RFC 8693 section 3 that are accepted or issued.
@@ -16,6 +18,9 @@ const (
 	TokenTypeAccessToken = "urn:ietf:params:oauth:token-type:access_token" //nolint:gosec // a type name of RFC 8693, not a credential
 	TokenTypeJWT         = "urn:ietf:params:oauth:token-type:jwt"          //nolint:gosec // a type name of RFC 8693, not a credential
 	TokenTypeIDToken     = "urn:ietf:params:oauth:token-type:id_token"     //nolint:gosec // a type name of RFC 8693, not a credential
+
+	// TokenTypeAWSCredentials asks for a session at AWS instead of a token.
+	TokenTypeAWSCredentials = "urn:writ:token-type:aws-credentials" //nolint:gosec // a type name, not a credential
 )
 
 // Caller is what the transport knows of whoever sent a request.
@@ -65,6 +70,13 @@ type ExchangeRequest struct {
 
 	// RequestedTTL is what the caller asks for; 0 asks for the default.
 	RequestedTTL time.Duration
+
+	// Role is the AWS role that credentials are wanted of, by its name in the catalog or its ARN;
+	// empty: that of the scopes' tools.
+	Role string
+
+	// Self refuses a request in which somebody acts for another.
+	Self bool
 }
 
 // targets are the audiences asked for, by name or by URI.
@@ -84,6 +96,8 @@ type Issued struct {
 	DecisionID string
 	// Bound says that the token is bound to the client's certificate (RFC 8705).
 	Bound bool
+	// Session is what was issued where TokenType is TokenTypeAWSCredentials; Token is empty then.
+	Session *mint.Session
 }
 
 // newDecisionID makes a UUIDv7: its time lets the audit log find the record quickly.

@@ -95,6 +95,7 @@ func (b *Broker) Revoke(ctx context.Context, op *Operator, order RevokeOrder) (*
 		return nil, &UnavailableError{RetryAfter: retryRule, Detail: "the revocation could not be made durable", Cause: err}
 	}
 	out.Applied, out.Since = true, b.cfg.Now()
+	b.dropSessions()
 	out.AuditFault = b.recordRule(ctx, op, audit.KindRevocation, &rule, out.Result)
 	out.Preview = b.preview(ctx, rule) // now: nothing that can be slow comes before the rule
 	if out.Result.Durability == journal.DurableLocal && order.Wait == 0 {

@@ -30,6 +30,7 @@ type Config struct {
 	Tokens     Tokens     `yaml:"tokens"`
 	Revocation Revocation `yaml:"revocation"`
 	RateLimits RateLimits `yaml:"rate_limits"`
+	AWS        AWS        `yaml:"aws"`
 
 	// TrustedProxies are the addresses (CIDR, or one address) whose
 	// X-Forwarded-For is believed. Empty: the peer's address is the caller's.
@@ -201,6 +202,33 @@ type RateLimits struct {
 type Rate struct {
 	Rate  float64 `yaml:"rate"`
 	Burst int     `yaml:"burst"`
+}
+
+// AWS says how sessions at AWS are made; none are where Mode is empty.
+type AWS struct {
+	// Mode is "assume_role", by AWS credentials of the broker's own, or "web_identity", by
+	// tokens that the broker signs and roles trust.
+	Mode   string `yaml:"mode"`
+	Region string `yaml:"region"`
+	// Endpoint is another STS than the region's, and CAFile holds the roots that it is
+	// verified against; empty means the system's.
+	Endpoint string `yaml:"endpoint"`
+	CAFile   string `yaml:"ca_file"`
+	// PlainPolicies is for a target that knows no policy variables, such as MinIO.
+	PlainPolicies bool `yaml:"plain_policies"`
+
+	// ExternalID is sent with assume_role, for roles that ask for it.
+	ExternalID string `yaml:"external_id"`
+	// Profile, ConfigFile and CredentialsFile say where assume_role finds the broker's own
+	// credentials; without them the SDK looks in its usual places.
+	Profile         string `yaml:"profile"`
+	ConfigFile      string `yaml:"config_file"`
+	CredentialsFile string `yaml:"credentials_file"`
+
+	// Audience is that of the tokens of web_identity. No other token ever has it.
+	Audience string `yaml:"audience"`
+	// Timeout bounds the making of one session, with all attempts.
+	Timeout time.Duration `yaml:"timeout"`
 }
 
 // Audit says where records go and how their chain is anchored.

@@ -37,6 +37,7 @@ func Default() *Config {
 			PerAgent:        Rate{Rate: 50, Burst: 100},
 			Unauthenticated: Rate{Rate: 10, Burst: 20},
 		},
+		AWS: AWS{Timeout: 10 * time.Second},
 		Audit: Audit{
 			SegmentSize:     64 << 20,
 			CheckpointEvery: time.Second,
@@ -92,6 +93,7 @@ func (c *Config) paths() []*string {
 		&c.Admin.TLS.CertFile, &c.Admin.TLS.KeyFile, &c.Admin.TLS.ClientCAFile,
 		&c.Store.Redis.PasswordFile, &c.Store.Redis.SentinelPasswordFile,
 		&c.Store.Redis.TLS.CAFile, &c.Store.Redis.TLS.CertFile, &c.Store.Redis.TLS.KeyFile,
+		&c.AWS.CAFile, &c.AWS.ConfigFile, &c.AWS.CredentialsFile,
 	}
 	for i := range c.Identity.Sources {
 		s := &c.Identity.Sources[i]

@@ -44,6 +44,9 @@ func (c *Config) CheckFiles() error {
 	}
 	k.redisFiles()
 	k.custodyFiles()
+	k.readable("aws.ca_file", c.AWS.CAFile)
+	k.readable("aws.config_file", c.AWS.ConfigFile)
+	k.secret("aws.credentials_file", c.AWS.CredentialsFile, byAll)
 	for _, p := range []struct{ key, path string }{
 		{"store.path", filepath.Dir(c.Store.Path)},
 		{"revocation.journal_dir", c.Revocation.JournalDir},

@@ -40,6 +40,7 @@ func (c *Config) faults() []Fault {
 	k.revocation()
 	k.rates()
 	k.proxies()
+	k.aws()
 	k.audit()
 	k.rest()
 	return k.faults

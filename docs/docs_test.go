@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/mint/awssts"
+	"github.com/writbroker/writ/policy"
 	"github.com/writbroker/writ/revocation"
 )
 
@@ -49,16 +51,16 @@ func TestProtocolIsComplete(t *testing.T) {
 	text := read(t, "protocol.md")
 	words := []string{
 		wire.PathToken, wire.PathRevoke, wire.PathIntrospect, wire.PathMetadata, wire.PathOpenIDMetadata,
-		wire.PathJWKS, wire.PathFeed, wire.PathAck, wire.PathHealth, wire.PathReady, wire.PathMetrics,
+		wire.PathJWKS, wire.PathFeed, wire.PathAck, wire.PathHealth, wire.PathReady, wire.PathMetrics, wire.PathAWSCredentials,
 		wire.PathAdminRevocations, wire.PathAdminRule, wire.PathAdminFeed, wire.PathAdminVerifiers, wire.PathAdminKeys,
 		wire.PathAdminRotate, wire.PathAdminPolicy, wire.PathAdminDecision, wire.PathAdminAudit,
-		wire.GrantTokenExchange, wire.GrantClientCredentials, wire.AssertionJWTBearer,
+		wire.GrantTokenExchange, wire.GrantClientCredentials, wire.AssertionJWTBearer, wire.TokenTypeAWSCredentials,
 		wire.HeaderLastEventID, revocation.TypeSnapshot,
 	}
 	for _, name := range []string{
 		wire.ParamSubjectToken, wire.ParamSubjectTokenType, wire.ParamActorToken, wire.ParamActorTokenType,
 		wire.ParamRequestedTokenType, wire.ParamResource, wire.ParamAudience, wire.ParamScope, wire.ParamClientID,
-		wire.ParamClientAssertion, wire.ParamClientAssertionType, wire.ParamToken, wire.ParamTask, wire.ParamRequestedTTL,
+		wire.ParamClientAssertion, wire.ParamClientAssertionType, wire.ParamToken, wire.ParamTask, wire.ParamRequestedTTL, wire.ParamRole,
 		wire.ParamVerifier, wire.ParamVerifierName,
 		wire.ErrCodeInvalidRequest, wire.ErrCodeInvalidClient, wire.ErrCodeUnsupportedGrantType,
 		wire.ErrCodeInvalidScope, wire.ErrCodeInvalidTarget, wire.ErrCodeInvalidToken, wire.ErrCodeInsufficientScope,
@@ -80,5 +82,26 @@ func TestProtocolIsComplete(t *testing.T) {
 		if !strings.Contains(text, w) {
 			t.Errorf("protocol.md says nothing of %s", w)
 		}
+	}
+}
+
+// TestAWSIsComplete: each ready service is in the reference, and its example is a bundle.
+func TestAWSIsComplete(t *testing.T) {
+	text := read(t, "aws.md")
+	for _, service := range awssts.Services() {
+		if !strings.Contains(text, "\n| `"+service+"` |") {
+			t.Errorf("aws.md does not have the service %s", service)
+		}
+	}
+	example := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(text)
+	if example == nil {
+		t.Fatal("aws.md has no example")
+	}
+	b, err := policy.Parse(map[string][]byte{"catalog.yaml": []byte(example[1])}, policy.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := awssts.NewCatalog(b.Catalog(), map[string]string{"account": "123456789012"}); err != nil {
+		t.Error(err)
 	}
 }

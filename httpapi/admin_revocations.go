@@ -82,7 +82,7 @@ func (a *API) wireRule(r revocation.Rule) wire.Rule {
 }
 
 func (a *API) preview(p broker.Preview) wire.Preview {
-	out := wire.Preview{Tokens: p.Tokens, Agents: int64(len(p.Agents)), Incomplete: p.Incomplete}
+	out := wire.Preview{Tokens: p.Tokens, STSSessions: p.STSSessions, Agents: int64(len(p.Agents)), Incomplete: p.Incomplete}
 	out.AgentIDs = p.Agents[:min(len(p.Agents), maxAgents)]
 	out.Roles = p.Roles[:min(len(p.Roles), maxAgents)]
 	for _, subject := range p.Subjects {

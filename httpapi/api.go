@@ -112,6 +112,7 @@ func (a *API) Public() http.Handler {
 	mux.HandleFunc("POST "+wire.PathAck, a.ack)
 	mux.HandleFunc("GET "+wire.PathSnapshot, a.serveSnapshot)
 	mux.HandleFunc("POST "+wire.PathRefusals, a.refusals)
+	mux.HandleFunc("GET "+wire.PathAWSCredentials, a.awsCredentials)
 	a.health(mux)
 	return a.guard(mux)
 }

@@ -21,47 +21,61 @@ type answer struct {
 	status    int
 	code      string
 	challenge string // the error attribute of WWW-Authenticate, where there is one
+	aws       int    // the status at /aws/credentials, where it differs: OAuth answers 400 to most
 }
 
 // answers is the one table from errors to the wire. The first match counts.
 var answers = []answer{
-	{broker.ErrRateLimited, http.StatusTooManyRequests, wire.ErrCodeSlowDown, ""},
-	{broker.ErrUnavailable, http.StatusServiceUnavailable, wire.ErrCodeTemporarilyUnavailable, ""},
-	{broker.ErrClient, http.StatusUnauthorized, wire.ErrCodeInvalidClient, ""},
-	{broker.ErrUnauthorized, http.StatusUnauthorized, wire.ErrCodeInvalidToken, wire.ErrCodeInvalidToken},
-	{broker.ErrNotParty, http.StatusBadRequest, wire.ErrCodeUnauthorizedClient, ""},
-	{broker.ErrForbidden, http.StatusForbidden, wire.ErrCodeInsufficientScope, wire.ErrCodeInsufficientScope},
-	{broker.ErrSubjectToken, http.StatusBadRequest, wire.ErrCodeInvalidRequest, ""},
-	{broker.ErrActorToken, http.StatusBadRequest, wire.ErrCodeInvalidRequest, ""},
-	{broker.ErrTokenType, http.StatusBadRequest, wire.ErrCodeInvalidRequest, ""},
-	{broker.ErrTarget, http.StatusBadRequest, wire.ErrCodeInvalidTarget, ""},
-	{broker.ErrScope, http.StatusBadRequest, wire.ErrCodeInvalidScope, ""},
-	{broker.ErrNotFound, http.StatusNotFound, wire.ErrCodeNotFound, ""},
-	{errGrantType, http.StatusBadRequest, wire.ErrCodeUnsupportedGrantType, ""},
-	{errMediaType, http.StatusUnsupportedMediaType, wire.ErrCodeInvalidRequest, ""},
-	{errTooLarge, http.StatusRequestEntityTooLarge, wire.ErrCodeInvalidRequest, ""},
-	{broker.ErrRequest, http.StatusBadRequest, wire.ErrCodeInvalidRequest, ""},
+	{broker.ErrRateLimited, http.StatusTooManyRequests, wire.ErrCodeSlowDown, "", 0},
+	{broker.ErrUnavailable, http.StatusServiceUnavailable, wire.ErrCodeTemporarilyUnavailable, "", 0},
+	{broker.ErrClient, http.StatusUnauthorized, wire.ErrCodeInvalidClient, "", 0},
+	{broker.ErrUnauthorized, http.StatusUnauthorized, wire.ErrCodeInvalidToken, wire.ErrCodeInvalidToken, 0},
+	{broker.ErrNotParty, http.StatusBadRequest, wire.ErrCodeUnauthorizedClient, "", 0},
+	{broker.ErrForbidden, http.StatusForbidden, wire.ErrCodeInsufficientScope, wire.ErrCodeInsufficientScope, 0},
+	{broker.ErrSubjectToken, http.StatusBadRequest, wire.ErrCodeInvalidRequest, "", http.StatusForbidden},
+	{broker.ErrActorToken, http.StatusBadRequest, wire.ErrCodeInvalidRequest, "", 0},
+	{broker.ErrTokenType, http.StatusBadRequest, wire.ErrCodeInvalidRequest, "", http.StatusNotFound},
+	{broker.ErrTarget, http.StatusBadRequest, wire.ErrCodeInvalidTarget, "", 0},
+	{broker.ErrScope, http.StatusBadRequest, wire.ErrCodeInvalidScope, "", http.StatusForbidden},
+	{broker.ErrNotFound, http.StatusNotFound, wire.ErrCodeNotFound, "", 0},
+	{errGrantType, http.StatusBadRequest, wire.ErrCodeUnsupportedGrantType, "", 0},
+	{errMediaType, http.StatusUnsupportedMediaType, wire.ErrCodeInvalidRequest, "", 0},
+	{errTooLarge, http.StatusRequestEntityTooLarge, wire.ErrCodeInvalidRequest, "", 0},
+	{broker.ErrRequest, http.StatusBadRequest, wire.ErrCodeInvalidRequest, "", 0},
+	{broker.ErrAWS, http.StatusInternalServerError, wire.ErrCodeServerError, "", 0},
+	{errMethod, http.StatusMethodNotAllowed, wire.ErrCodeInvalidRequest, "", 0},
+	{errInsecure, http.StatusForbidden, wire.ErrCodeAccessDenied, "", 0},
 }
 
 var (
 	errGrantType = errors.New("grant_type must be " + wire.GrantTokenExchange + " or " + wire.GrantClientCredentials)
 	errMediaType = errors.New("content type not accepted")
 	errTooLarge  = errors.New("the body is larger than 64 KiB")
+	errMethod    = errors.New("send GET")
+	errInsecure  = errors.New("credentials are given over HTTPS, or to this machine itself")
 )
 
 // writeError puts an error on the wire. One that is not in the table is a fault of ours:
 // it is logged, and its caller gets constant text.
 func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
-	for i := range answers {
-		if errors.Is(err, answers[i].err) {
-			a.writeAnswer(w, r, &answers[i], err)
-			return
-		}
+	if ans := answerTo(err); ans != nil {
+		a.writeAnswer(w, r, ans, err)
+		return
 	}
 	a.cfg.Logger.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
 	writeJSON(w, http.StatusInternalServerError, wire.Error{
 		Code: wire.ErrCodeServerError, Description: "the broker could not answer; its log says why",
 	})
+}
+
+// answerTo is the row of an error, or nil.
+func answerTo(err error) *answer {
+	for i := range answers {
+		if errors.Is(err, answers[i].err) {
+			return &answers[i]
+		}
+	}
+	return nil
 }
 
 func (a *API) writeAnswer(w http.ResponseWriter, r *http.Request, ans *answer, err error) {
@@ -75,12 +89,20 @@ func (a *API) writeAnswer(w http.ResponseWriter, r *http.Request, ans *answer, e
 	if decision, ok := errors.AsType[*broker.DecisionError](err); ok {
 		body.DecisionID = decision.DecisionID
 	}
+	if session, ok := errors.AsType[*broker.AWSError](err); ok {
+		body.DecisionID, body.Reason = session.DecisionID, session.Reason
+	}
 	setRetryAfter(w.Header(), err)
 	setChallenge(w.Header(), r, ans, err)
-	if ans.status == http.StatusServiceUnavailable {
+	a.logFailure(r, ans, err)
+	writeJSON(w, ans.status, body)
+}
+
+// logFailure logs what is not the caller's matter, with its cause.
+func (a *API) logFailure(r *http.Request, ans *answer, err error) {
+	if ans.status >= http.StatusInternalServerError {
 		a.cfg.Logger.WarnContext(r.Context(), "request not answered", "path", r.URL.Path, "error", err, "cause", errors.Unwrap(err))
 	}
-	writeJSON(w, ans.status, body)
 }
 
 // description is the text for the caller. It may repeat what was sent, but for tokens: answers
@@ -102,11 +124,14 @@ func setRetryAfter(h http.Header, err error) {
 	var wait time.Duration
 	var unavailable *broker.UnavailableError
 	var limited *broker.RateLimitError
+	var session *broker.AWSError
 	switch {
 	case errors.As(err, &unavailable):
 		wait = unavailable.RetryAfter
 	case errors.As(err, &limited):
 		wait = limited.RetryAfter
+	case errors.As(err, &session) && session.RetryAfter > 0:
+		wait = session.RetryAfter
 	default:
 		return
 	}

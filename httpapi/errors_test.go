@@ -38,6 +38,7 @@ func TestErrors(t *testing.T) {
 		"ErrNotFound":     {broker.ErrNotFound, 404, "not_found"},
 		"ErrUnavailable":  {broker.ErrUnavailable, 503, "temporarily_unavailable"},
 		"ErrRateLimited":  {broker.ErrRateLimited, 429, "slow_down"},
+		"ErrAWS":          {broker.ErrAWS, 500, "server_error"},
 	}
 	for _, name := range sentinels(t) {
 		if _, ok := table[name]; !ok {

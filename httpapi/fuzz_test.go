@@ -1,6 +1,9 @@
 package httpapi_test
 
 import (
+	"context"
+	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -8,6 +11,9 @@ import (
 	"testing"
 
 	"github.com/writbroker/writ/httpapi"
+	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/internal/brokertest"
+	"github.com/writbroker/writ/mint/awssts"
 )
 
 // Whatever a body holds, it is read without a panic, and what is accepted had each parameter once.
@@ -41,6 +47,36 @@ func FuzzForm(f *testing.F) {
 		}
 		if g := values.Get("grant_type"); g != "client_credentials" && g != "urn:ietf:params:oauth:grant-type:token-exchange" {
 			t.Fatalf("grant_type %q was accepted", g)
+		}
+	})
+}
+
+// Whatever stands in the query, in Authorization and in Host: nothing is minted for somebody who
+// proves nothing, and no fault of ours comes of it.
+func FuzzContainerCredentials(f *testing.F) {
+	a := brokertest.NewAWS(awssts.AssumeRole)
+	s := serve(f, options{world: a.Options(f)})
+	public := s.api.Public()
+	for _, seed := range [][3]string{
+		{"role=default&scope=lake:read:a/b", "Bearer x.y.z", "127.0.0.1:80"}, {"scope=%zz", "x", "localhost"}, {"role=a;b", "Basic x", "[::1]:80"},
+		{"subject_token=x", "", "evil.example"}, {"requested_ttl=-1", "Bearer  ", ""}, {"task=\x00&role=a&role=b", "a,b", "127.0.0.1:080"},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80}
+	f.Fuzz(func(t *testing.T, query, authorization, host string) {
+		ctx := context.WithValue(t.Context(), http.LocalAddrContextKey, local)
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/aws/credentials", nil)
+		r.RemoteAddr, r.Host, r.URL.RawQuery = "127.0.0.1:4711", host, query
+		r.Header.Set("Authorization", authorization)
+		w := httptest.NewRecorder()
+		public.ServeHTTP(w, r)
+		var body wire.AWSError
+		if w.Code < 400 || w.Code >= 500 || json.Unmarshal(w.Body.Bytes(), &body) != nil || body.Code == "" {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		if len(a.STS.Calls("")) > 0 {
+			t.Error("STS was asked")
 		}
 	})
 }

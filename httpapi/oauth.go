@@ -32,14 +32,21 @@ func (a *API) token(w http.ResponseWriter, r *http.Request) {
 		a.writeError(w, r, err)
 		return
 	}
+	writeJSON(w, http.StatusOK, tokenResponse(issued, req.ClientCredentials))
+}
+
+func tokenResponse(issued *broker.Issued, clientCredentials bool) wire.TokenResponse {
 	resp := wire.TokenResponse{
 		AccessToken: issued.Token, TokenType: wire.Bearer, ExpiresIn: int64(issued.ExpiresIn / time.Second),
 		Scope: issued.Scope, DecisionID: issued.DecisionID,
 	}
-	if !req.ClientCredentials {
+	if issued.Session != nil {
+		resp.AccessToken, resp.TokenType = processCredentials(issued.Session), wire.NotApplicable
+	}
+	if !clientCredentials || issued.Session != nil {
 		resp.IssuedTokenType = issued.TokenType
 	}
-	writeJSON(w, http.StatusOK, resp)
+	return resp
 }
 
 // exchangeRequest reads the parameters of /token. Ones that are unknown are ignored, as
@@ -50,7 +57,7 @@ func exchangeRequest(f url.Values) (broker.ExchangeRequest, error) {
 		ActorToken: f.Get(wire.ParamActorToken), ActorTokenType: f.Get(wire.ParamActorTokenType),
 		RequestedTokenType: f.Get(wire.ParamRequestedTokenType),
 		Audiences:          values(f, wire.ParamAudience), Resources: values(f, wire.ParamResource),
-		Scope: f.Get(wire.ParamScope), Task: f.Get(wire.ParamTask),
+		Scope: f.Get(wire.ParamScope), Task: f.Get(wire.ParamTask), Role: f.Get(wire.ParamRole),
 	}
 	switch f.Get(wire.ParamGrantType) {
 	case wire.GrantTokenExchange:
@@ -65,14 +72,21 @@ func exchangeRequest(f url.Values) (broker.ExchangeRequest, error) {
 	if req.ClientAssertion, err = clientAssertion(f); err != nil {
 		return req, err
 	}
-	if ttl := f.Get(wire.ParamRequestedTTL); ttl != "" {
-		n, err := strconv.ParseUint(ttl, 10, 31)
-		if err != nil || n == 0 {
-			return req, fmt.Errorf("%w: requested_ttl must be a positive number of seconds", broker.ErrRequest)
-		}
-		req.RequestedTTL = time.Duration(n) * time.Second
+	req.RequestedTTL, err = requestedTTL(f)
+	return req, err
+}
+
+// requestedTTL is zero where nothing is asked for.
+func requestedTTL(f url.Values) (time.Duration, error) {
+	ttl := f.Get(wire.ParamRequestedTTL)
+	if ttl == "" {
+		return 0, nil
 	}
-	return req, nil
+	n, err := strconv.ParseUint(ttl, 10, 31)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%w: requested_ttl must be a positive number of seconds", broker.ErrRequest)
+	}
+	return time.Duration(n) * time.Second, nil
 }
 
 func clientAssertion(f url.Values) (string, error) {

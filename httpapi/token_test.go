@@ -126,7 +126,7 @@ func TestTokenEndpointRefuses(t *testing.T) {
 		"an unknown subject_token_type":   {form: with("subject_token_type", "x"), status: 400, code: "invalid_request", says: "unsupported token type: subject_token_type must be a JWT, access_token or id_token type"},
 		"actor_token_type alone":          {form: with("actor_token_type", wire.TokenTypeJWT), status: 400, code: "invalid_request", says: "invalid request: actor_token_type must not be sent without actor_token"},
 		"actor_token alone":               {form: with("actor_token", "x"), status: 400, code: "invalid_request", says: "invalid request: actor_token_type is missing"},
-		"an unknown requested_token_type": {form: with("requested_token_type", "x"), status: 400, code: "invalid_request", says: "unsupported token type: requested_token_type must be urn:ietf:params:oauth:token-type:access_token or urn:ietf:params:oauth:token-type:jwt"},
+		"an unknown requested_token_type": {form: with("requested_token_type", "x"), status: 400, code: "invalid_request", says: "unsupported token type: requested_token_type must be urn:ietf:params:oauth:token-type:access_token, urn:ietf:params:oauth:token-type:jwt or urn:writ:token-type:aws-credentials"},
 		"requested_ttl in words":          {form: with("requested_ttl", "1h"), status: 400, code: "invalid_request", says: "invalid request: requested_ttl must be a positive number of seconds"},
 		"requested_ttl of nothing":        {form: with("requested_ttl", "0"), status: 400, code: "invalid_request", says: "invalid request: requested_ttl must be a positive number of seconds"},
 		"requested_ttl before now":        {form: with("requested_ttl", "-5"), status: 400, code: "invalid_request", says: "invalid request: requested_ttl must be a positive number of seconds"},

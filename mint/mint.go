@@ -69,16 +69,11 @@ type Input struct {
 // JWT signs an access token (RFC 9068) that says exactly what was granted. It returns the
 // compact token, which is secret, and its claims. The jti is a UUIDv7 (RFC 9562).
 func (m *Minter) JWT(ctx context.Context, g *policy.Grant, in Input) (string, *token.Claims, error) {
-	if g == nil || g.Scopes().IsEmpty() || len(g.Audience()) == 0 || g.TTL() < time.Second {
-		return "", nil, ErrGrant
+	if in.Signer == nil {
+		return "", nil, errNoSigner
 	}
-	if in.Signer == nil || in.IssuedAt.IsZero() || in.ClientID == "" {
-		return "", nil, errors.New("mint: signer, time or client is missing")
-	}
-	if in.ID == "" {
-		in.ID = NewID(in.IssuedAt)
-	} else if !isID(in.ID) {
-		return "", nil, errors.New("mint: Input.ID is not a UUIDv7")
+	if err := in.complete(g); err != nil {
+		return "", nil, err
 	}
 	claims := m.claims(g, in)
 	payload, err := claims.Encode()
@@ -93,6 +88,24 @@ func (m *Minter) JWT(ctx context.Context, g *policy.Grant, in Input) (string, *t
 		return "", nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(raw), m.cfg.MaxBytes)
 	}
 	return raw, claims, nil
+}
+
+var errNoSigner = errors.New("mint: signer is missing")
+
+// complete checks what a credential of the grant needs, and names it if it has no name.
+func (in *Input) complete(g *policy.Grant) error {
+	if g == nil || g.Scopes().IsEmpty() || len(g.Audience()) == 0 || g.TTL() < time.Second {
+		return ErrGrant
+	}
+	if in.IssuedAt.IsZero() || in.ClientID == "" {
+		return errors.New("mint: time or client is missing")
+	}
+	if in.ID == "" {
+		in.ID = NewID(in.IssuedAt)
+	} else if !isID(in.ID) {
+		return errors.New("mint: Input.ID is not a UUIDv7")
+	}
+	return nil
 }
 
 func (m *Minter) claims(g *policy.Grant, in Input) *token.Claims {

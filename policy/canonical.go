@@ -107,7 +107,7 @@ func (c *compiler) canonicalTool(s *toolSource) map[string]any {
 	slices.Sort(tags)
 	return canonicalMeta(&s.meta, map[string]any{
 		"audience": s.audience.Value, "actions": canonicalTexts(s.actions), "case_insensitive": s.caseInsensitive,
-		"max_ttl": canonicalTTL(s.maxTTL), "tags": tags,
+		"max_ttl": canonicalTTL(s.maxTTL), "tags": tags, "aws": canonicalAWS(s.aws),
 	})
 }
 

@@ -28,6 +28,7 @@ type Tool struct {
 	Actions         []string // sorted
 	CaseInsensitive bool
 	MaxTTL          time.Duration // zero: none of its own
+	AWS             *AWS          // nil: scopes of this tool give no AWS credentials
 	Description     string
 	Owner           string
 	ReviewBy        string

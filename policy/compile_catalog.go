@@ -61,7 +61,7 @@ func (c *compiler) tool(s *toolSource) *tool {
 		return nil
 	}
 	t := &tool{Tool: Tool{
-		Name: s.name, Audience: s.audience.Value, CaseInsensitive: s.caseInsensitive, MaxTTL: s.maxTTL,
+		Name: s.name, Audience: s.audience.Value, CaseInsensitive: s.caseInsensitive, MaxTTL: s.maxTTL, AWS: s.aws,
 		Description: s.description, Owner: s.owner, ReviewBy: s.reviewBy,
 	}, rule: c.rule(EntryTool, m)}
 	c.audience(s)

@@ -32,6 +32,9 @@ func TestFaults(t *testing.T) {
 		{"no audience", "kind: catalog\ntools: [{name: t, actions: [read]}]", []string{"2: no audience"}},
 		{"the broker's audience", "kind: catalog\ntools: [{name: t, audience: \"https://writ.example\", actions: [read]}]", []string{"2: broker's own"}},
 		{"an audience that a cloud trusts", "kind: catalog\ntools: [{name: t, audience: sts.amazonaws.com, actions: [read]}]", []string{"2: reserved"}},
+		{"an unknown key of AWS", "kind: catalog\ntools:\n- name: t\n  audience: a\n  actions: [read]\n  aws:\n    servce: s3\n    actions:\n      read:\n      - {action: [\"s3:GetObject\"], segments: 0, list: [], conditions: {StringEquals: [x]}}\n    managed: [{arn: x}]",
+			[]string{`7: unknown key "servce"`, "10: unknown key \"action\"", "10: segments must be at least 1", "10: expected keys and values", `11: unknown key "arn"`}},
+		{"a role of AWS that is a number, and a merge of mappings", "kind: catalog\ntools:\n- name: t\n  audience: a\n  actions: [read]\n  aws: {role: 7, with: &w {a: b}, roles: {a: [x]}}", []string{"6: expected text", "6: anchors", "6: expected text"}},
 		{"tags that cross", "kind: catalog\ntools:\n- name: t\n  audience: a\n  actions: [read]\n  tags:\n  - {match: \"a/*\", tags: {c: x}}\n  - {match: \"*/b\", tags: {c: y, d: z}}", []string{"8: overlap"}},
 		{"tags that are given twice", "kind: catalog\ntools:\n- name: t\n  audience: a\n  actions: [read]\n  tags:\n  - {match: \"a/*\", tags: {c: x}}\n  - {match: \"a/*\", tags: {c: y}}", []string{"8: twice"}},
 		{"an unknown role and profile", tools + "kind: bindings\nbindings:\n- name: b\n  principals: [\"k:a\"]\n  roles: [reader]\n  profile: p", []string{"8: unknown role", "9: unknown profile"}},
@@ -107,6 +110,7 @@ func TestVersion(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	f.Add(warehouse)
 	f.Add(tools)
+	f.Add(awsTool)
 	f.Add("kind: inventory\nprincipals: [{match: \"a\", attributes: {a: [1, 2.5, {b: true}]}}]")
 	f.Fuzz(func(t *testing.T, yaml string) {
 		_, err := policy.Load(fstest.MapFS{"b.yaml": {Data: []byte(yaml)}}, policy.Options{Environment: map[string]string{"freeze": "off"}})
@@ -122,6 +126,64 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// awsTool is a tool whose mapping to AWS is written out.
+const awsTool = `
+kind: catalog
+tools:
+- name: t
+  audience: a
+  actions: [read, list]
+  aws:
+    roles: {prod: "arn:aws:iam::1:role/p", dev: "arn:aws:iam::2:role/d"}
+    with: {region: eu-west-1, bucket: b}
+    conditions: {StringEquals: {"aws:SourceVpc": [v2, v1]}}
+    actions:
+      read:
+      - {actions: ["s3:GetObject", "s3:GetObjectTagging"], resource: "arn:aws:s3:::{bucket}/{path}", segments: 2, closed: true}
+      list:
+      - {actions: ["s3:ListBucket"], resource: "arn:aws:s3:::{bucket}", list: {prefix: "s3:prefix", delimiter: "s3:delimiter", value: "{path}"}}
+    managed:
+    - {policy: "arn:aws:iam::aws:policy/x", scopes: ["t:read:a/**", "t:read:b/**"]}
+`
+
+// What the catalog says of AWS is carried as it was written, with its lines, and the version
+// covers all of it.
+func TestAWS(t *testing.T) {
+	b := load(t, awsTool)
+	tool, ok := b.Catalog().Tool("t")
+	if !ok || tool.AWS == nil {
+		t.Fatal("the tool has no mapping")
+	}
+	a := tool.AWS
+	switch {
+	case a.File == "" || a.Line != 8 || len(a.Roles) != 2 || a.Roles[0].Name != "dev" || a.Roles[1].Value != "arn:aws:iam::1:role/p" || a.Roles[1].Line != 8,
+		len(a.With) != 2 || a.With[0].Name != "bucket" || a.With[0].Value != "b",
+		len(a.Conditions) != 1 || a.Conditions[0].Operator != "StringEquals" || a.Conditions[0].Key != "aws:SourceVpc" || len(a.Conditions[0].Values) != 2,
+		len(a.Actions) != 2 || a.Actions[0].Name != "list" || a.Actions[1].Targets[0].Segments != 2 || !a.Actions[1].Targets[0].Closed,
+		a.Actions[0].Targets[0].List == nil || a.Actions[0].Targets[0].List.Value.Value != "{path}",
+		len(a.Managed) != 1 || a.Managed[0].Line != 17 || len(a.Managed[0].Scopes) != 2:
+		t.Errorf("%+v", a)
+	}
+	for from, to := range map[string]string{
+		"v2, v1": "v1, v2", `"s3:GetObject", "s3:GetObjectTagging"`: `"s3:GetObjectTagging", "s3:GetObject"`,
+		`"t:read:a/**", "t:read:b/**"`: `"t:read:b/**", "t:read:a/**"`, "segments: 2,": "segments: 2, separator: /,",
+		"{region: eu-west-1, bucket: b}": "{bucket: b, region: eu-west-1}",
+	} {
+		if load(t, strings.Replace(awsTool, from, to, 1)).Version() != b.Version() {
+			t.Errorf("%s for %s: the version changes", to, from)
+		}
+	}
+	for from, to := range map[string]string{
+		"v2": "v3", "role/p": "role/q", "bucket: b": "bucket: c", "segments: 2": "segments: 3", "closed: true": "closed: false",
+		"s3:ListBucket": "s3:ListBuckets", "s3:prefix": "s3:suffix", "policy/x": "policy/y", "t:read:a/": "t:read:c/", "{prod:": "{stage:",
+		"segments: 2,": "segments: 2, separator: \":\",", "closed: true}": "closed: true, clean: true}", "StringEquals": "StringLike",
+	} {
+		if load(t, strings.Replace(awsTool, from, to, 1)).Version() == b.Version() {
+			t.Errorf("%s for %s: the version stays", to, from)
+		}
+	}
 }
 
 func TestCatalog(t *testing.T) {

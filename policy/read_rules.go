@@ -17,6 +17,7 @@ func (r *reader) tool(node *yaml.Node) {
 		"actions":          r.strings(&t.actions),
 		"case_insensitive": func(n *yaml.Node) { t.caseInsensitive = document.Bool(n, r.report) },
 		"max_ttl":          func(n *yaml.Node) { t.maxTTL = document.Duration(n, r.report) },
+		"aws":              func(n *yaml.Node) { t.aws = r.aws(n) },
 		"tags": func(n *yaml.Node) {
 			document.Sequence(n, r.report, func(n *yaml.Node) { t.tags = append(t.tags, r.tag(n)) })
 		},

@@ -50,6 +50,7 @@ type toolSource struct {
 	caseInsensitive bool
 	maxTTL          time.Duration
 	tags            []tagSource
+	aws             *AWS
 }
 
 type tagSource struct {

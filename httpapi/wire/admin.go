@@ -55,7 +55,7 @@ type Preview struct {
 	Users         int64            `json:"users"`               // people that the tokens are for
 	UserIDs       []string         `json:"user_ids,omitempty"`  // the first few
 	Roles         []string         `json:"roles,omitempty"`
-	STSSessions   int64            `json:"sts_sessions"` // AWS sessions under these tokens
+	STSSessions   int64            `json:"sts_sessions"` // live AWS sessions, beside the tokens
 	LongestExpiry *time.Time       `json:"longest_expiry,omitempty"`
 	BySource      map[string]int64 `json:"by_source,omitempty"`  // tokens by identity source
 	Incomplete    string           `json:"incomplete,omitempty"` // why the counts may be low; empty if they are not

@@ -29,6 +29,7 @@ const (
 	ParamTokenTypeHint       = "token_type_hint"
 	ParamTask                = "task"          // Writ: names the task, becomes the claim txn
 	ParamRequestedTTL        = "requested_ttl" // Writ: seconds
+	ParamRole                = "role"          // Writ: with TokenTypeAWSCredentials, an AWS role by name or ARN
 )
 
 // Token type identifiers (RFC 8693 section 3).
@@ -132,6 +133,16 @@ type ResourceMetadata struct {
 	Documentation        string   `json:"resource_documentation,omitempty"`
 }
 
+// AWSProcessCredentials is the access_token of an exchange for TokenTypeAWSCredentials, as
+// JSON text: what a credential_process prints.
+type AWSProcessCredentials struct {
+	Version         int       `json:"Version"` // 1
+	AccessKeyID     string    `json:"AccessKeyId"`
+	SecretAccessKey string    `json:"SecretAccessKey"` // #nosec G117 -- the protocol's own member
+	SessionToken    string    `json:"SessionToken"`    // #nosec G117 -- the protocol's own member
+	Expiration      time.Time `json:"Expiration"`
+}
+
 // AWSCredentials is the success body of GET /aws/credentials (the container
 // credentials protocol); AWSError is the other one.
 type AWSCredentials struct {
@@ -141,7 +152,8 @@ type AWSCredentials struct {
 	Expiration      time.Time `json:"Expiration"`
 }
 
-// AWSError is the failure body of GET /aws/credentials.
+// AWSError is the failure body of GET /aws/credentials. Code is Error's reason, where there
+// is one, and else its code.
 type AWSError struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`

@@ -101,4 +101,5 @@ type Error struct {
 	URI         string   `json:"error_uri,omitempty"`
 	DecisionID  string   `json:"decision_id,omitempty"`
 	Refused     []string `json:"refused_scopes,omitempty"` // the scopes asked for that were refused
+	Reason      string   `json:"reason,omitempty"`         // a fixed name for what kept AWS credentials from being made
 }

@@ -102,6 +102,9 @@ func TestFaultsAreFound(t *testing.T) {
 		"the module's root":                     {listed{ImportPath: module}, "the root"},
 		"a file in a pure package":              {listed{module + "/policy/internal/document", []string{"os"}, nil}, "policy/internal/document is pure and must not import os"},
 		"a verifier with the policy's language": {listed{module + "/verifier", nil, []string{"cel.dev/cel-go/cel"}}, "verifier must not depend on cel.dev/cel-go/cel"},
+		"a verifier with a cloud":               {listed{module + "/verifier", nil, []string{"github.com/aws/aws-sdk-go-v2/aws"}}, "verifier must not depend on github.com/aws"},
+		"a client with a cloud":                 {listed{module + "/client", nil, []string{"github.com/aws/smithy-go"}}, "client must not depend on github.com/aws"},
+		"a broker with a cloud":                 {listed{module + "/broker", nil, []string{"github.com/aws/aws-sdk-go-v2/service/sts"}}, "broker must not depend on github.com/aws"},
 		"a verifier with a broker":              {listed{module + "/verifier", nil, []string{module + "/store"}}, "verifier must not depend on store"},
 	} {
 		t.Run(name, func(t *testing.T) {

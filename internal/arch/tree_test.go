@@ -34,20 +34,24 @@ var tree = []home{
 	{path: "revocation/roll", imports: []string{"store"}},
 	{path: "revocation/fleet", imports: []string{"revocation", "store"}},
 	{path: "audit", imports: []string{"scopes", "identity", "policy"}},
-	{path: "mint", imports: []string{"policy", "token", "keys"}},
-	{path: "mint/awssts", adapter: true, imports: []string{"mint", "policy", "scopes"}},
-	{path: "broker", imports: []string{"identity/jwks", "policy/analyze", "revocation/journal", "audit", "mint"}},
+	{path: "mint", imports: []string{"policy", "token", "keys"}, forbids: amazon},
+	{path: "mint/awssts/iam", pure: true},
+	{path: "mint/awssts/denylist", pure: true, imports: []string{"mint/awssts/iam"}},
+	{path: "mint/awssts/setup", pure: true, imports: []string{"mint/awssts/iam"}},
+	{path: "mint/awssts", adapter: true, imports: []string{"mint", "policy", "scopes", "mint/awssts/denylist", "mint/awssts/iam"}},
+	{path: "broker", imports: []string{"identity/jwks", "policy/analyze", "revocation/journal", "audit", "mint"}, forbids: amazon},
 	// The types of the wire are a leaf, so that clients need nothing else.
 	{path: "httpapi/wire", imports: []string{"scopes", "token", "revocation"}},
-	{path: "httpapi", imports: []string{"broker", "httpapi/wire"}},
+	{path: "httpapi", imports: []string{"broker", "httpapi/wire"}, forbids: amazon},
 	{path: "console", imports: []string{"httpapi/wire"}},
 	{path: "client", imports: []string{"httpapi/wire"}, forbids: clouds},
 	{path: "verifier", imports: []string{"scopes", "token", "revocation", "client"}, forbids: clouds},
-	{path: "config", imports: []string{"identity"}},
+	{path: "config", imports: []string{"identity"}, forbids: amazon},
 	{path: "examples"}, // files; its tests look at more
 	{path: "cmd/writ", imports: everything},
 	{path: "docs", imports: everything},
 	{path: "internal/arch"},
+	{path: "internal/ststest", imports: []string{"token"}},
 	{path: "internal/brokertest", imports: everything}, // what tests stand on
 	{path: "internal/kmstest"},
 	{path: "internal/mutants"},
@@ -65,6 +69,9 @@ var clouds = []string{
 	"cel.dev/", "github.com/aws/", "github.com/hashicorp/", "github.com/redis/", "github.com/spf13/",
 	"github.com/prometheus/", "go.etcd.io/", "go.yaml.in/", "go.opentelemetry.io/", "sigs.k8s.io/",
 }
+
+// amazon is what only its adapters and the wiring build.
+var amazon = []string{"github.com/aws/"}
 
 // impure is what a pure package does not import.
 var impure = []string{"database/sql", "log", "log/slog", "net", "net/http", "os", "os/exec", "os/signal", "syscall"}

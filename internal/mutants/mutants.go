@@ -16,6 +16,7 @@ func All() []Mutant {
 	return slices.Concat(
 		audit(),
 		awskms(),
+		awssts(),
 		broker(),
 		identity(),
 		keys(),
@@ -23,6 +24,7 @@ func All() []Mutant {
 		policy(),
 		revocation(),
 		scopes(),
+		sessions(),
 		store(),
 		token(),
 		verifier(),

@@ -24,6 +24,7 @@ import (
 	"github.com/writbroker/writ/identity"
 	"github.com/writbroker/writ/identity/jwks"
 	"github.com/writbroker/writ/keys"
+	"github.com/writbroker/writ/mint/awssts"
 	"github.com/writbroker/writ/policy"
 	"github.com/writbroker/writ/revocation"
 	"github.com/writbroker/writ/revocation/fleet"
@@ -59,20 +60,22 @@ type App struct {
 	store    shared
 	greatest time.Duration // see greatestTTL
 
-	audit        *audit.Log
-	outside      *outside
-	index        *revocation.Index
-	acks         *revocation.Acks
-	journal      *journal.Journal
-	fleet        *fleet.Fleet // nil where the store is not shared, as is roll
-	roll         *roll.Roll
-	rotator      *keys.Rotator
-	jwks         *jwks.Cache
-	policy       *policy.Holder
-	watcher      *watcher
-	ledger       *broker.Ledger
-	broker       *broker.Broker
-	api          *httpapi.API
+	audit   *audit.Log
+	outside *outside
+	index   *revocation.Index
+	acks    *revocation.Acks
+	journal *journal.Journal
+	fleet   *fleet.Fleet // nil where the store is not shared, as is roll
+	roll    *roll.Roll
+	rotator *keys.Rotator
+	jwks    *jwks.Cache
+	policy  *policy.Holder
+	watcher *watcher
+	ledger  *broker.Ledger
+	broker  *broker.Broker
+	api     *httpapi.API
+	// sessions at AWS; nil where there are none.
+	sessions     *awssts.Sessions
 	metrics      *metrics
 	alarms       *prometheus.CounterVec
 	custodyCalls *prometheus.CounterVec

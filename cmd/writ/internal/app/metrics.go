@@ -63,6 +63,11 @@ func (a *App) gauges() {
 	} {
 		a.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: g.help}, g.read))
 	}
+	if a.sessions != nil {
+		a.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "writ_aws_sessions_kept", Help: "AWS sessions that an equal request is given again.",
+		}, func() float64 { return float64(a.sessions.Kept()) }))
+	}
 }
 
 // replicas counts others, where there can be any.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/writbroker/writ/audit"
 	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/mint/awssts"
 	"github.com/writbroker/writ/policy"
 )
 
@@ -38,6 +39,10 @@ type watcher struct {
 func loadBundle(dir string, opt policy.Options) (*policy.Bundle, error) {
 	b, err := policy.Load(os.DirFS(dir), opt)
 	if err != nil {
+		return nil, fmt.Errorf("loading policy bundle %s: %w", dir, err)
+	}
+	// What the catalog says of AWS has a meaning only there; a bundle without one is broken.
+	if _, err := awssts.NewCatalog(b.Catalog(), opt.Environment); err != nil {
 		return nil, fmt.Errorf("loading policy bundle %s: %w", dir, err)
 	}
 	return b, nil

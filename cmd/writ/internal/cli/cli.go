@@ -97,7 +97,7 @@ func (e *env) root() *cobra.Command {
 	root.AddCommand(
 		e.demoCommand(), e.devCommand(), e.serveCommand(), e.configCommand(), e.healthCommand(),
 		e.tokenCommand(), e.revokeCommand(), e.revocationsCommand(), e.keysCommand(),
-		e.policyCommand(), e.auditCommand(), e.benchCommand(),
+		e.policyCommand(), e.awsCommand(), e.auditCommand(), e.benchCommand(),
 	)
 	for _, c := range root.Commands() {
 		strict(c)

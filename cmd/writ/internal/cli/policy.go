@@ -10,12 +10,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/writbroker/writ/config"
+	"github.com/writbroker/writ/mint/awssts"
 	"github.com/writbroker/writ/policy"
 )
 
 type bundleFlags struct {
 	dir, config, issuer string
 	environment         map[string]string
+	aws                 *awssts.Catalog // what the loaded bundle says of AWS
 }
 
 func (e *env) policyCommand() *cobra.Command {
@@ -44,6 +46,9 @@ func (f *bundleFlags) load() (*policy.Bundle, error) {
 		}
 	}
 	b, err := policy.Load(os.DirFS(f.dir), opt)
+	if err == nil {
+		f.aws, err = awssts.NewCatalog(b.Catalog(), opt.Environment)
+	}
 	if err != nil {
 		return nil, hinted(ExitFailed, fmt.Errorf("bundle %s: %w", f.dir, err), f.hint(""))
 	}

@@ -1,0 +1,69 @@
+package app
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"os"
+
+	"github.com/writbroker/writ/broker"
+	"github.com/writbroker/writ/config"
+	"github.com/writbroker/writ/mint/awssts"
+)
+
+// openAWS makes the broker's way to AWS, if it has one, and names the audience that no token may
+// have besides. It calls nobody: AWS may be down when a broker starts.
+func (a *App) openAWS(ctx context.Context) (broker.SessionMinter, []string, error) {
+	c := a.cfg.AWS
+	if c.Mode == "" {
+		return nil, nil, nil
+	}
+	roots, err := rootsOf(c.CAFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("loading CA of the AWS endpoint: %w", err)
+	}
+	client := awssts.HTTPClient(roots, c.Timeout)
+	a.onClose(func() error { client.CloseIdleConnections(); return nil })
+	cfg := awssts.Config{
+		Mode: awssts.Mode(c.Mode), Region: c.Region, Endpoint: c.Endpoint, Plain: c.PlainPolicies, ExternalID: c.ExternalID,
+		Issuer: a.cfg.Issuer, HTTP: client, Timeout: c.Timeout, Now: a.now,
+	}
+	var reserved []string
+	if c.Mode == config.AWSWebIdentity {
+		cfg.Audience = c.WebAudience()
+		reserved = []string{cfg.Audience}
+	} else {
+		cfg.Credentials, err = awssts.Login{
+			Region: c.Region, Profile: c.Profile, ConfigFile: c.ConfigFile, CredentialsFile: c.CredentialsFile,
+		}.Open(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	minter, err := awssts.New(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	sessions, err := awssts.NewSessions(awssts.SessionsConfig{Minter: minter, Environment: a.cfg.Environment})
+	if err != nil {
+		return nil, nil, err
+	}
+	a.sessions = sessions
+	return sessions, reserved, nil
+}
+
+// rootsOf reads roots; without a file they are the system's, which is nil.
+func rootsOf(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil //nolint:nilnil // nil means the system's, to crypto/tls too
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("no certificate in %s", path)
+	}
+	return roots, nil
+}
