@@ -10,14 +10,8 @@ package file
 
 import (
 	"context"
-	"crypto"
 	"crypto/cipher"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,8 +34,6 @@ const (
 	// The first byte of everything sealed here says what it is bound to: unborn, that
 	// of keys from before keys had a birth, only to ring, kid and algorithm.
 	unborn, born = 1, 2
-	// rsaBits is the size of the RSA keys made here.
-	rsaBits = 2048
 )
 
 // Custody implements keys.Custody. It is safe for concurrent use.
@@ -67,17 +59,9 @@ func (*Custody) GoString() string { return "[file custody]" }
 
 // Generate implements keys.Custody for ES256, RS256 and Ed25519.
 func (c *Custody) Generate(_ context.Context, ring, alg string, birth uint64) (keys.Material, error) {
-	key, err := generate(alg)
+	made, plain, err := keys.MakeLocal(alg)
 	if err != nil {
 		return keys.Material{}, err
-	}
-	id, err := keys.KeyID(key.Public())
-	if err != nil {
-		return keys.Material{}, err
-	}
-	plain, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return keys.Material{}, fmt.Errorf("sealing key: %w", err)
 	}
 	defer clear(plain)
 	// A random nonce of 24 bytes never repeats in practice (XChaCha20).
@@ -86,22 +70,8 @@ func (c *Custody) Generate(_ context.Context, ring, alg string, birth uint64) (k
 	if _, err := rand.Read(sealed[1:]); err != nil {
 		return keys.Material{}, fmt.Errorf("sealing key: %w", err)
 	}
-	sealed = c.aead.Seal(sealed, sealed[1:], plain, binding(born, ring, id, alg, birth))
-	return keys.Material{ID: id, Public: key.Public(), Sealed: sealed}, nil
-}
-
-func generate(alg string) (crypto.Signer, error) {
-	switch alg {
-	case token.ES256:
-		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case token.RS256:
-		return rsa.GenerateKey(rand.Reader, rsaBits)
-	case token.Ed25519:
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return key, err
-	default:
-		return nil, fmt.Errorf("%w: %q", token.ErrAlgorithm, alg)
-	}
+	made.Sealed = c.aead.Seal(sealed, sealed[1:], plain, binding(born, ring, made.ID, alg, birth))
+	return made, nil
 }
 
 // Open implements keys.Custody.
@@ -119,15 +89,11 @@ func (c *Custody) Open(_ context.Context, ring string, k keys.KeyInfo) (token.Si
 		return nil, ErrSealed
 	}
 	defer clear(plain)
-	key, err := x509.ParsePKCS8PrivateKey(plain)
-	if err != nil {
+	signer, err := keys.OpenLocal(k, plain)
+	if errors.Is(err, keys.ErrNotKey) {
 		return nil, ErrSealed
 	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, ErrSealed
-	}
-	return token.NewLocalSigner(k.ID, k.Algorithm, signer)
+	return signer, err
 }
 
 // binding is the associated data: each part with its length, so that nothing else

@@ -3,13 +3,6 @@ package vault
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -31,7 +24,6 @@ const (
 	sealedForm = 1
 	// sealedHead is that byte and the version of the key that sealed.
 	sealedHead = 1 + 4
-	rsaBits    = 2048
 )
 
 // Sealing implements keys.Custody: keys are made and used in this process, and sealed
@@ -67,32 +59,23 @@ func (s *Sealing) Generate(ctx context.Context, ring, alg string, born uint64) (
 	if err := s.check(ctx); err != nil {
 		return keys.Material{}, err
 	}
-	key, err := makeKey(alg)
+	made, plain, err := keys.MakeLocal(alg)
 	if err != nil {
 		return keys.Material{}, err
-	}
-	id, err := keys.KeyID(key.Public())
-	if err != nil {
-		return keys.Material{}, err
-	}
-	plain, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return keys.Material{}, fmt.Errorf("sealing key: %w", err)
 	}
 	defer clear(plain)
 	var out answer[struct {
 		Ciphertext string `json:"ciphertext"`
 	}]
-	body := encrypt{Plaintext: plain, AssociatedData: binding("writ/keys/vault/v1", ring, id, alg, born)}
+	body := encrypt{Plaintext: plain, AssociatedData: binding("writ/keys/vault/v1", ring, made.ID, alg, born)}
 	r := request{op: "encrypt", path: c.cfg.Transit + "/encrypt/" + c.cfg.SealKey, body: body}
-	var sealed []byte
 	err = c.call(ctx, r, &out, func() error {
-		if sealed, err = pack(out.Data.Ciphertext); err != nil {
+		if made.Sealed, err = pack(out.Data.Ciphertext); err != nil {
 			return r.fault(ErrAway, "the answer is no ciphertext", err)
 		}
 		return nil
 	})
-	return keys.Material{ID: id, Public: key.Public(), Sealed: sealed}, err
+	return made, err
 }
 
 // encrypt and decrypt are the bodies of Transit's calls; bytes travel in base64.
@@ -124,19 +107,19 @@ func (s *Sealing) Open(ctx context.Context, ring string, k keys.KeyInfo) (token.
 		Plaintext []byte `json:"plaintext"`
 	}]
 	r.body = decrypt{Ciphertext: ciphertext, AssociatedData: binding("writ/keys/vault/v1", ring, k.ID, k.Algorithm, k.Born)}
-	var signer crypto.Signer
+	var signer token.Signer
 	err := c.call(ctx, r, &out, func() error {
 		defer clear(out.Data.Plaintext)
-		key, err := x509.ParsePKCS8PrivateKey(out.Data.Plaintext)
-		if signer, ok = key.(crypto.Signer); err != nil || !ok {
+		var err error
+		if signer, err = keys.OpenLocal(k, out.Data.Plaintext); errors.Is(err, keys.ErrNotKey) {
 			return r.fault(ErrBinding, "key "+k.ID+" opens, and is no private key", nil)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return token.NewLocalSigner(k.ID, k.Algorithm, signer)
+	return signer, nil
 }
 
 // check sees once that the key that seals can bind what it seals: what Vault says of
@@ -167,20 +150,6 @@ func (s *Sealing) check(ctx context.Context) error {
 // otherRing refuses a ring that is not kept here before Vault is asked anything of it.
 func (c *Client) otherRing(op, ring string) *CallError {
 	return &CallError{Kind: ErrBinding, Op: op, Path: c.cfg.Transit, Detail: "ring " + strconv.Quote(ring) + " is not kept here"}
-}
-
-func makeKey(alg string) (crypto.Signer, error) {
-	switch alg {
-	case token.ES256:
-		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case token.RS256:
-		return rsa.GenerateKey(rand.Reader, rsaBits)
-	case token.Ed25519:
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return key, err
-	default:
-		return nil, fmt.Errorf("%w: %q", token.ErrAlgorithm, alg)
-	}
 }
 
 // binding is the associated data: each part with its length, so that nothing else
