@@ -84,7 +84,7 @@ func keys() []Mutant {
 		},
 		{
 			Name: "keys: an older ring is taken at a start", File: "keys/read.go",
-			Old:      "if state.Version <= r.known.Version {",
+			Old:      "if state.Version <= r.known.Version && ours {",
 			New:      "if false {",
 			Packages: []string{"./cmd/writ/internal/app"}, Run: "^TestSiegeReplay$/^the_key_ring_before_the_key_leaked_to_stopped$",
 		},
@@ -114,8 +114,8 @@ func keys() []Mutant {
 		},
 		{
 			Name: "keys: a key signs when a rotation is due, published long enough or not", File: "keys/plan.go",
-			Old:      "due := later(active.Activated.Add(sched.RotateEvery), next.Published.Add(sched.Prepublish))",
-			New:      "due := active.Activated.Add(sched.RotateEvery)",
+			Old:      "return later(active.Activated.Add(sched.RotateEvery), next.Published.Add(sched.Prepublish))",
+			New:      "_ = next\n\treturn active.Activated.Add(sched.RotateEvery)",
 			Packages: []string{"./keys"}, Run: "^TestADayInAMinute$",
 		},
 		{
