@@ -214,11 +214,9 @@ func (l *load) revoke(n int, admin *client.Admin, o wire.RevokeRequest) {
 		return
 	}
 	local := out.Durability == wire.DurabilityLocal
-	l.ack(rule, out.Rule.ID, local)
-	l.known(rule)
+	l.inForce(rule, out.Rule.ID, local)
 	if quarantine != nil && out.Quarantine != nil {
-		l.ack(quarantine, out.Quarantine.ID, local)
-		l.known(quarantine)
+		l.inForce(quarantine, out.Quarantine.ID, local)
 	}
 }
 
@@ -244,9 +242,9 @@ func (l *load) liftOne(n int, admin *client.Admin, rng *rand.Rand) {
 }
 
 func (r *record) lifted(f *fact, rule string, local bool) {
-	r.ack(f, rule, local)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.ack(f, rule, local)
 	r.counts.lifts++
 }
 

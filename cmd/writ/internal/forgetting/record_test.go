@@ -133,10 +133,8 @@ func (r *record) tryLift(by int, rule *fact) *fact {
 	return rule.lift
 }
 
-// ack notes the answer to a rule or a lift.
+// ack notes the answer to a rule or a lift. Called with mu held.
 func (r *record) ack(f *fact, id string, local bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	f.acked, f.rule, f.answer = time.Now(), id, http.StatusOK
 	if local {
 		f.answer = http.StatusAccepted
@@ -146,10 +144,11 @@ func (r *record) ack(f *fact, id string, local bool) {
 	}
 }
 
-// known notes an acknowledged rule under its id.
-func (r *record) known(f *fact) {
+// inForce notes the answer to a rule: it has an id from the same moment.
+func (r *record) inForce(f *fact, id string, local bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.ack(f, id, local)
 	r.rules[f.rule] = f
 	r.ordered = append(r.ordered, f)
 	for _, g := range r.tokens {
