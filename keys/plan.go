@@ -24,8 +24,8 @@ func Plan(s State, sched Schedule, now time.Time) Actions {
 	for _, k := range s.Keys {
 		switch {
 		case k.Stage != StageRetired:
-		case now.Before(k.DropAfter):
-			a.Due = earlier(a.Due, k.DropAfter)
+		case now.Before(k.gone(sched)):
+			a.Due = earlier(a.Due, k.gone(sched))
 		default:
 			a.Drop = append(a.Drop, k.ID)
 		}
@@ -51,6 +51,12 @@ func Plan(s State, sched Schedule, now time.Time) Actions {
 		a.Activate, a.Create = next.ID, []Stage{StageNext}
 	}
 	return a
+}
+
+// gone is when the last token of a retired key is dead. Who retired it may not have known yet
+// that tokens live longer now.
+func (k KeyInfo) gone(sched Schedule) time.Time {
+	return later(k.DropAfter, k.Retired.Add(sched.RetireAfter))
 }
 
 // activationDue is when the next key of a state is to sign: once the active one has signed
