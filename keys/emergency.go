@@ -16,6 +16,9 @@ type Rotation struct {
 	Local   bool   // the store is away: this replica has done it, and the others will once it is back
 }
 
+// quickCustody bounds how long an emergency that is done waits for the key after the next.
+const quickCustody = 250 * time.Millisecond
+
 // intent is an emergency, told so that carrying it out twice is carrying it out once.
 type intent struct {
 	from   string // rotate away from this active key; "" = do not rotate
@@ -55,6 +58,14 @@ func (r *Rotator) RotateNow(ctx context.Context, revoke string) (Rotation, error
 		}
 	}
 	ring := r.ring.Load()
+	if !result.Local {
+		// The next one to come is made at once where custody is quick; else the loop makes it.
+		bounded, cancel := context.WithTimeout(ctx, quickCustody)
+		defer cancel()
+		if _, err := r.step(bounded); err == nil {
+			ring = r.ring.Load()
+		}
+	}
 	if _, undone, err := in.apply(State{Keys: ring.keys}, r.cfg.Schedule, r.now()); undone || err != nil {
 		return Rotation{}, fmt.Errorf("rotating keys: %w", errors.Join(ErrState, err))
 	}

@@ -19,7 +19,7 @@ func TestRotateNow(t *testing.T) {
 	if err != nil || got != (keys.Rotation{Active: next, Retired: active}) {
 		t.Fatalf("RotateNow = %+v, %v", got, err)
 	}
-	if one(t, r.Ring(), keys.StageRetired) != active || f.cell.swaps != 2 {
+	if one(t, r.Ring(), keys.StageRetired) != active || f.cell.swaps != 3 {
 		t.Errorf("keys are %v after %d writes", kids(r.Ring()), f.cell.swaps)
 	}
 	one(t, r.Ring(), keys.StageNext)
@@ -78,7 +78,7 @@ func TestRotateNowOnTwoReplicasRotatesOnce(t *testing.T) {
 			t.Errorf("RotateNow = %+v, %v, want %s active", got, err, next)
 		}
 	}
-	if !bytes.Equal(a.Ring().JWKS(), b.Ring().JWKS()) || f.cell.swaps != 2 {
+	if !bytes.Equal(a.Ring().JWKS(), b.Ring().JWKS()) || f.cell.swaps != 3 {
 		t.Errorf("%v and %v after %d writes", kids(a.Ring()), kids(b.Ring()), f.cell.swaps)
 	}
 }

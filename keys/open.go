@@ -112,6 +112,8 @@ func (r *Rotator) create(ctx context.Context, stage Stage, born uint64, now time
 // build makes a ring of a state. The active key must open; another that does not
 // is left out of what is published, with an alarm.
 func (r *Rotator) build(ctx context.Context, state State) (*Ring, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.poll)
+	defer cancel()
 	ring := &Ring{version: state.Version, complete: true}
 	var public []token.Key
 	for _, k := range state.Keys {

@@ -172,17 +172,20 @@ func (r *Rotator) step(ctx context.Context) (time.Time, error) {
 			return due, r.adopt(ctx, want, seen)
 		}
 		err = r.write(ctx, want, seen)
-		switch {
-		case errors.Is(err, store.ErrConflict):
+		if errors.Is(err, store.ErrConflict) {
 			continue
+		}
+		// After an error too: what was written late may be there without an answer.
+		by := r.cfg.Now().Sub(seen.at)
+		if by > r.poll {
+			r.slips = append(r.slips, slip{at: seen.at.Round(0), by: by})
+		}
+		switch {
 		case err != nil:
 			return time.Time{}, err
+		case by <= r.poll:
+			return due, nil
 		}
-		if by := r.cfg.Now().Sub(seen.at); by > r.poll {
-			r.slips = append(r.slips, slip{at: seen.at.Round(0), by: by})
-			continue
-		}
-		return due, nil
 	}
 	return time.Time{}, fmt.Errorf("agreeing on the key ring: %w", store.ErrConflict)
 }
@@ -204,6 +207,11 @@ func (r *Rotator) want(ctx context.Context, seen seenState) (State, time.Time, e
 		state, changed = s.apply(state), true
 	}
 	actions := r.hold(state, Plan(state, r.cfg.Schedule, r.cfg.Now().Add(-r.late)))
+	if len(r.pending)+len(r.slips) > 0 && len(state.Keys) > 0 {
+		// An emergency does not wait for custody, and what makes a late write good must not be
+		// late for it too. The step after it does the rest; the write itself wakes to it.
+		actions.Activate, actions.Create = "", nil
+	}
 	if !actions.IsZero() {
 		next, err := r.carryOut(ctx, state, actions, version)
 		if err != nil {
@@ -229,6 +237,9 @@ func (r *Rotator) carryOut(ctx context.Context, state State, actions Actions, ve
 			actions.Activate, actions.Create = "", nil
 		}
 	}
+	// Less than what keeps the ring fresh, whatever the bounds of a custody are.
+	ctx, cancel := context.WithTimeout(ctx, r.poll)
+	defer cancel()
 	var created []KeyInfo
 	for _, stage := range actions.Create {
 		key, err := r.create(ctx, stage, version, now)
