@@ -284,7 +284,11 @@ func (a *API) catchUp(out *feedWriter, sub *journal.Subscription, snapshot *enco
 // sendKeys tells a verifier the keys as they are now: it may have missed a change while it was
 // not connected, and need not ask. What changes from here on comes through its subscription.
 func (a *API) sendKeys(out *feedWriter) error {
-	buf, err := revocation.AppendSSE(nil, revocation.Event{Type: revocation.EventKeys, Keys: a.cfg.Keys.Ring().JWKS()})
+	ring := a.cfg.Keys.Ring()
+	if ring.Lacks() {
+		return nil // what the verifier has is better
+	}
+	buf, err := revocation.AppendSSE(nil, revocation.Event{Type: revocation.EventKeys, Keys: ring.JWKS()})
 	if err != nil {
 		return fmt.Errorf("encoding keys: %w", err)
 	}

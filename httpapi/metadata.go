@@ -53,12 +53,12 @@ func (a *API) serveMetadata(w http.ResponseWriter, r *http.Request) {
 	a.cacheable(w, r, a.metadata)
 }
 
-// jwks serves the published keys: next, active and retired. A set that lacks the next one is
-// not served: verifiers would keep it, and refuse what another replica signs meanwhile. What they
-// have is good until then, and another replica may answer.
+// jwks serves the published keys: next, active and retired. A set that lacks one of them is
+// not served: verifiers would keep it, and refuse what another replica signs meanwhile, or tokens
+// that live. What they have is good until then, and another replica may answer.
 func (a *API) jwks(w http.ResponseWriter, r *http.Request) {
 	ring := a.cfg.Keys.Ring()
-	if ring.LacksNext() {
+	if ring.Lacks() {
 		a.writeError(w, r, &broker.UnavailableError{RetryAfter: retryJWKS, Detail: "a published key does not open on this replica yet"})
 		return
 	}

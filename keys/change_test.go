@@ -70,7 +70,7 @@ func TestCustodyChangesByRotation(t *testing.T) {
 			if err := r.Refresh(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if r.Ring().LacksNext() {
+			if r.Ring().Lacks() {
 				t.Fatal("a replica does not open a key that another has made")
 			}
 		}

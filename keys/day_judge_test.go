@@ -358,7 +358,7 @@ func (c *callers) look(v *modelVerifier, m *minted) {
 func (c *callers) fetch(v *modelVerifier) bool {
 	var ready []*dayReplica
 	for _, r := range c.day.replicas {
-		if r.ready() && !r.rotator.Load().Ring().LacksNext() {
+		if r.ready() && !r.rotator.Load().Ring().Lacks() {
 			ready = append(ready, r)
 		}
 	}

@@ -28,16 +28,9 @@ func (r *Ring) Public() *token.KeySet { return r.public }
 // JWKS is Public as a JWK Set. The bytes must not be changed.
 func (r *Ring) JWKS() []byte { return r.jwks }
 
-// LacksNext reports whether the next key did not open here, and so is not in JWKS. Another
-// replica may have opened it and come to sign with it: verifiers must not keep this set.
-func (r *Ring) LacksNext() bool {
-	i := slices.IndexFunc(r.keys, func(k KeyInfo) bool { return k.Stage == StageNext })
-	if i < 0 {
-		return false
-	}
-	_, published := r.public.Key(r.keys[i].ID)
-	return !published
-}
+// Lacks reports whether a key did not open here, and so is not in JWKS. Another replica may come
+// to sign with it, or tokens of it live: verifiers must not keep this set.
+func (r *Ring) Lacks() bool { return !r.complete }
 
 // Version is the version of the shared state that the ring was made of.
 func (r *Ring) Version() uint64 { return r.version }

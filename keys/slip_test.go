@@ -122,14 +122,14 @@ func TestARingThatLacksItsNextKeySaysSo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if first.Ring().LacksNext() || !second.Ring().LacksNext() {
-		t.Errorf("lacks its next key: the maker %t, the other %t", first.Ring().LacksNext(), second.Ring().LacksNext())
+	if first.Ring().Lacks() || !second.Ring().Lacks() {
+		t.Errorf("lacks its next key: the maker %t, the other %t", first.Ring().Lacks(), second.Ring().Lacks())
 	}
 	if _, err := token.Sign(t.Context(), "JWT", []byte("{}"), second.Ring().Active()); err != nil {
 		t.Errorf("it does not sign with the key that it has: %v", err)
 	}
 	other.away = nil
-	if err := second.Refresh(t.Context()); err != nil || second.Ring().LacksNext() {
-		t.Errorf("custody is back: %v, lacks its next key %t", err, second.Ring().LacksNext())
+	if err := second.Refresh(t.Context()); err != nil || second.Ring().Lacks() {
+		t.Errorf("custody is back: %v, lacks its next key %t", err, second.Ring().Lacks())
 	}
 }

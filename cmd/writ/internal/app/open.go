@@ -111,7 +111,9 @@ func (a *App) openKeys(ctx context.Context, _ Options) error {
 
 // keysChanged tells verifiers of a new ring at once, and leaves its record to recordKeys.
 func (a *App) keysChanged(r *keys.Ring) {
-	if a.journal != nil { // there is none for the first ring, before anybody can have subscribed
+	// There is no journal for the first ring, before anybody can have subscribed. A ring that lacks
+	// a key would take it from verifiers that have it.
+	if a.journal != nil && !r.Lacks() {
 		event := revocation.Event{Type: revocation.EventKeys, Keys: json.RawMessage(r.JWKS())}
 		if err := a.journal.Publish(event); err != nil {
 			a.logger.Error("key change not published", "error", err)
