@@ -61,6 +61,8 @@ func rotationError(err error, revoked bool) error {
 		return fmt.Errorf("%w: no such key in the ring; writ keys list shows them", ErrNotFound)
 	case errors.Is(err, keys.ErrNoNextKey):
 		return requestError("there is no published next key to activate yet")
+	case errors.Is(err, keys.ErrTooSoon):
+		return requestError("the next key was published a moment ago, and verifiers may lack it; ask again after keys.prepublish")
 	case errors.Is(err, keys.ErrTooManyKeys):
 		return requestError("the ring is full of retired keys whose tokens live; revoke one of them")
 	}

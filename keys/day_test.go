@@ -255,7 +255,7 @@ func (d *day) order(r *dayReplica, revoke string) {
 	switch {
 	case err == nil:
 		d.judge.hasten(got.Active)
-	case errors.Is(err, keys.ErrTooManyKeys), errors.Is(err, keys.ErrNoNextKey), errors.Is(err, keys.ErrUnknownKey), errors.Is(err, errCustodyAway):
+	case errors.Is(err, keys.ErrTooManyKeys), errors.Is(err, keys.ErrTooSoon), errors.Is(err, keys.ErrNoNextKey), errors.Is(err, keys.ErrUnknownKey), errors.Is(err, errCustodyAway):
 	default:
 		d.judge.violation("an emergency rotation failed: %v", err)
 	}

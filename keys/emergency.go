@@ -23,12 +23,14 @@ const quickCustody = 250 * time.Millisecond
 type intent struct {
 	from   string // rotate away from this active key; "" = do not rotate
 	revoke string // take this key out of the ring; "" = none
+	calm   bool   // nothing leaked: no verifier may be left without the key that is to sign
 }
 
 // RotateNow activates the published next key at once, on this replica before it
 // returns. If revoke is a kid, that key leaves the ring and what is published,
 // too; if it is the next key, it is only replaced, for nothing else can take
-// over. The caller writes the revocation rule for the kid: a verifier may hold
+// over. Without one nothing leaked, and a next key that verifiers may lack is ErrTooSoon. The
+// caller writes the revocation rule for the kid: a verifier may hold
 // the key for its JWKS max-age.
 //
 // Repeating a revocation that was done is ErrUnknownKey. If the store is away,
@@ -90,7 +92,7 @@ func (r *Rotator) effective() State {
 func intentFor(state State, revoke string) (intent, error) {
 	active, _ := state.Find(StageActive)
 	if revoke == "" {
-		return intent{from: active.ID}, nil
+		return intent{from: active.ID, calm: true}, nil
 	}
 	i := slices.IndexFunc(state.Keys, func(k KeyInfo) bool { return k.ID == revoke })
 	if i < 0 {
@@ -109,6 +111,10 @@ func (in intent) apply(state State, sched Schedule, now time.Time) (State, bool,
 		next, ok := state.Find(StageNext)
 		if !ok {
 			return State{}, false, ErrNoNextKey
+		}
+		// Keys of the first state were published together: nobody has the one without the other.
+		if in.calm && next.Born > 1 && now.Before(next.Published.Add(sched.complete().Prepublish)) {
+			return State{}, false, fmt.Errorf("%w: %s, which is complete at %s", ErrTooSoon, next.ID, next.Published.Add(sched.complete().Prepublish).Format(time.RFC3339))
 		}
 		// Room for the key that retires and for the next one to come.
 		if in.revoke == "" && len(state.Keys) >= MaxKeys {

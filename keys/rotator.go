@@ -23,6 +23,8 @@ var (
 	ErrUnknownKey = errors.New("no such key in the ring")
 	// ErrNoNextKey is an emergency rotation without a published key to turn to.
 	ErrNoNextKey = errors.New("no next key to activate")
+	// ErrTooSoon is a planned rotation to a key that is not published for long enough.
+	ErrTooSoon = errors.New("verifiers may lack the next key")
 	// ErrTooManyKeys is an emergency rotation that the ring has no room for.
 	ErrTooManyKeys = errors.New("key ring is full of retired keys whose tokens live")
 )

@@ -207,7 +207,7 @@ func (w *world) emergency(t *rapid.T, i int) {
 		revoke = w.replicas[i].Ring().Active().KeyID()
 	}
 	result, err := w.replicas[i].RotateNow(context.Background(), revoke)
-	if errors.Is(err, keys.ErrTooManyKeys) {
+	if errors.Is(err, keys.ErrTooManyKeys) || errors.Is(err, keys.ErrTooSoon) {
 		return
 	}
 	if err != nil {
