@@ -29,6 +29,7 @@ type Feed interface {
 type KeyStatus interface {
 	Ring() *keys.Ring
 	Awaited() (keys.Awaited, bool)
+	Fresh() bool
 }
 
 // AuditReader looks records up.

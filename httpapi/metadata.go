@@ -50,7 +50,7 @@ func (a *API) describe() ([]byte, error) {
 }
 
 func (a *API) serveMetadata(w http.ResponseWriter, r *http.Request) {
-	a.cacheable(w, r, a.metadata)
+	a.cacheable(w, r, a.metadata, a.cfg.JWKSMaxAge)
 }
 
 // jwks serves the published keys: next, active and retired. A set that lacks one of them is
@@ -62,19 +62,23 @@ func (a *API) jwks(w http.ResponseWriter, r *http.Request) {
 		a.writeError(w, r, &broker.UnavailableError{RetryAfter: retryJWKS, Detail: "a published key does not open on this replica yet"})
 		return
 	}
-	a.cacheable(w, r, ring.JWKS())
+	age := a.cfg.JWKSMaxAge
+	if !a.cfg.Keys.Fresh() {
+		age = 0 // others may have come to sign with a key that is not in it
+	}
+	a.cacheable(w, r, ring.JWKS(), age)
 }
 
 const retryJWKS = 2 * time.Second
 
-// cacheable writes a public document that may be kept for the max-age of the keys.
-func (a *API) cacheable(w http.ResponseWriter, r *http.Request, body []byte) {
+// cacheable writes a public document that may be kept for an age.
+func (a *API) cacheable(w http.ResponseWriter, r *http.Request, body []byte, age time.Duration) {
 	sum := sha256.Sum256(body)
 	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 	h := w.Header()
 	h.Set("Content-Type", wire.TypeJSON)
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(a.cfg.JWKSMaxAge.Seconds())))
+	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(age.Seconds())))
 	h.Set("ETag", etag)
 	if matches(r.Header.Values("If-None-Match"), etag) {
 		w.WriteHeader(http.StatusNotModified)
