@@ -36,7 +36,7 @@ func wireKeys(r *keys.Ring) []wire.Key {
 	out := make([]wire.Key, 0, len(all))
 	for _, k := range all {
 		out = append(out, wire.Key{
-			ID: k.ID, Algorithm: k.Algorithm, State: string(k.Stage), Created: k.Published.UTC(),
+			ID: k.ID, Algorithm: k.Algorithm, State: string(k.Stage), Custody: k.Custody, Created: k.Published.UTC(),
 			Published: moment(k.Published), Activated: moment(k.Activated), Retired: moment(k.Retired),
 			DropAfter: moment(k.DropAfter), Reason: k.Reason,
 		})

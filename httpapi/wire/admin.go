@@ -169,6 +169,7 @@ type Key struct {
 	ID        string     `json:"kid"`
 	Algorithm string     `json:"alg"`
 	State     string     `json:"state"` // next, active, retired
+	Custody   string     `json:"custody,omitempty"`
 	Created   time.Time  `json:"created_at"`
 	Published *time.Time `json:"published_at,omitempty"`
 	Activated *time.Time `json:"activated_at,omitempty"`

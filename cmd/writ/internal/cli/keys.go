@@ -86,7 +86,7 @@ func printKeys(w io.Writer, keys []wire.Key) {
 				since = *t
 			}
 		}
-		line(w, "%s  %-7s %-7s since %s  %s", k.ID, k.State, k.Algorithm, since.Format(time.RFC3339), k.Reason)
+		line(w, "%s  %-7s %-7s since %s  %s  %s", k.ID, k.State, k.Algorithm, since.Format(time.RFC3339), k.Custody, k.Reason)
 	}
 }
 
