@@ -35,7 +35,14 @@ func (r *Rotator) discard(ctx context.Context) {
 	over := r.leftovers
 	r.leftovers = nil
 	r.mu.Unlock()
-	for _, k := range over {
+	began := time.Now() //nolint:forbidigo // how long it takes, not what time it is
+	for i, k := range over {
+		if time.Since(began) > r.poll { //nolint:forbidigo // as above
+			r.mu.Lock() // the ring has to be confirmed meanwhile
+			r.leftovers = append(r.leftovers, over[i:]...)
+			r.mu.Unlock()
+			return
+		}
 		custody, ok := r.custody(k.Custody).(discarder)
 		if !ok {
 			continue
