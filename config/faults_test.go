@@ -83,9 +83,9 @@ func TestFault(t *testing.T) {
 
 		{"signs before it is published", "keys: {prepublish: 5m}", "keys.prepublish", "before verifiers have fetched it", first},
 		{"due before it is published", "keys: {rotate_every: 1h}", "keys.rotate_every", "not longer than", first},
-		{"published no longer than it is cached", "keys: {prepublish: 10m}", "keys.prepublish", "at least 20m30s", first},
-		{"dropped while its tokens live", "keys: {retire_after: 60m}", "keys.retire_after", "at least 1h25m30s", first},
-		{"longer tokens outlive their key", "tokens: {max_ttl: 4h}", "keys.retire_after", "at least 4h25m30s", 0},
+		{"published no longer than it is cached", "keys: {prepublish: 10m}", "keys.prepublish", "at least 20m37.5s", first},
+		{"dropped while its tokens live", "keys: {retire_after: 60m}", "keys.retire_after", "at least 1h25m37.5s", first},
+		{"longer tokens outlive their key", "tokens: {max_ttl: 4h}", "keys.retire_after", "at least 4h25m37.5s", 0},
 		{"more keys than are published", "keys: {rotate_every: 2h, retire_after: 48h}", "keys.rotate_every", "more than 16 keys", first},
 		{"clocks further off than anybody's", "keys: {clock_skew: 10m}", "keys.clock_skew", "out of range", first},
 		{"a rotation that waits for the next one", "keys: {activate_within: 170h}", "keys.activate_within", "longer than keys.rotate_every", first},

@@ -15,9 +15,10 @@ const (
 	// smallestToken and largestToken bound tokens.max_bytes: below the first a plain
 	// token does not fit, above the second no verifier of ours reads it.
 	smallestToken, largestToken = 1 << 10, 16 << 10
-	// replicaLag is how long a replica may go on with the key set that it knows, and
+	// replicaLag is how long a replica may go on with the key set that it knows, with what a
+	// write of it may be late, and
 	// publishedKeys how many keys the set may hold; both are package keys' own.
-	replicaLag    = 30 * time.Second
+	replicaLag    = 30*time.Second + 30*time.Second/4
 	publishedKeys = 16
 	// heartbeats is how many heartbeats fit in max_staleness, so that one that is
 	// lost or late does not stop a verifier.

@@ -2,7 +2,6 @@ package httpapi_test
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -13,21 +12,22 @@ import (
 	"github.com/writbroker/writ/keys/file"
 	"github.com/writbroker/writ/store"
 	"github.com/writbroker/writ/store/bolt"
-	"github.com/writbroker/writ/token"
 )
 
-// halfCustody opens no next key.
-type halfCustody struct{ keys.Custody }
-
-func (c halfCustody) Open(ctx context.Context, ring string, k keys.KeyInfo) (token.Signer, error) {
-	if k.Stage == keys.StageNext {
-		return nil, errors.New("custody is away")
-	}
-	return c.Custody.Open(ctx, ring, k)
+type brokenCell struct {
+	keys.Cell
+	broken bool
 }
 
-// Verifiers would keep a set without the next key, and refuse what another replica signs with it.
-func TestAJWKSThatLacksTheNextKeyIsNotServed(t *testing.T) {
+func (c *brokenCell) Get(ctx context.Context, name string) (store.Versioned, error) {
+	if c.broken {
+		return store.Versioned{}, store.ErrUnavailable
+	}
+	return c.Cell.Get(ctx, name)
+}
+
+// A replica that has been cut off from the store for hours hands out the set of then, for max-age.
+func TestAnUnconfirmedJWKSIsNotKept(t *testing.T) {
 	secret := make([]byte, 32)
 	secret[0] = 1
 	sealer, err := store.NewSealer(secret)
@@ -43,27 +43,35 @@ func TestAJWKSThatLacksTheNextKeyIsNotServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	now := time.Now()
+	cut := &brokenCell{Cell: db.Cells()}
 	cfg := keys.Config{
-		Ring: "ring", Cell: db.Cells(), MACKey: secret, Custody: custody, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Ring: "ring", Cell: db.Cells(), MACKey: secret, Custody: custody, Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
 		Schedule: keys.Schedule{RotateEvery: time.Hour, JWKSMaxAge: time.Minute, MaxTTL: time.Minute},
 	}
-	whole, err := keys.New(t.Context(), cfg)
+	there, err := keys.New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Custody = halfCustody{custody}
-	half, err := keys.New(t.Context(), cfg)
+	cfg.Cell = cut
+	away, err := keys.New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]struct {
-		ring   *keys.Rotator
-		status int
-	}{"every key opens": {whole, 200}, "the next one does not": {half, 503}} {
-		s := serve(t, options{config: func(c *httpapi.Config) { c.Keys = want.ring }})
-		a := s.send(s.public, "GET", "/.well-known/jwks.json", nil, nil)
-		if a.status != want.status || want.status == 503 && (a.header.Get("Retry-After") == "" || a.header.Get("Cache-Control") != "no-store") {
-			t.Errorf("%s: %d %v", name, a.status, a.header)
+	cut.broken = true
+	for range 2 { // two rotations that the other does not hear of
+		now = now.Add(time.Hour + time.Second)
+		if err := there.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
 		}
+	}
+	if err := away.Refresh(t.Context()); err == nil {
+		t.Fatal("not cut off")
+	}
+	s := serve(t, options{config: func(c *httpapi.Config) { c.Keys = away }})
+	a := s.send(s.public, "GET", "/.well-known/jwks.json", nil, nil)
+	_, has := away.Ring().Public().Key(there.Ring().Active().KeyID())
+	if a.status == 200 && !has && a.header.Get("Cache-Control") != "public, max-age=0" {
+		t.Errorf("stale for %v, without the key that signs, and to be kept: %s", away.Staleness(now), a.header.Get("Cache-Control"))
 	}
 }

@@ -136,7 +136,7 @@ func TestRotationsCannotOverfillTheRing(t *testing.T) {
 	r := f.replica(t, t.Context(), c)
 	var err error
 	for range keys.MaxKeys {
-		c.add(schedule().JWKSMaxAge + schedule().MaxLag + 2*schedule().Skew)
+		c.add(schedule().JWKSMaxAge + schedule().MaxLag*5/4 + 2*schedule().Skew)
 		if _, err = r.RotateNow(t.Context(), ""); err != nil {
 			break
 		}

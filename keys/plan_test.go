@@ -15,7 +15,7 @@ import (
 
 func TestPlan(t *testing.T) {
 	sched := schedule()
-	prepublish := 5*time.Minute + 30*time.Second + 40*time.Second
+	prepublish := 5*time.Minute + 30*time.Second + 30*time.Second/4 + 40*time.Second
 	active := keys.KeyInfo{ID: "a", Stage: keys.StageActive, Activated: epoch, Published: epoch}
 	next := keys.KeyInfo{ID: "n", Stage: keys.StageNext, Published: epoch}
 	retired := keys.KeyInfo{ID: "r", Stage: keys.StageRetired, DropAfter: epoch.Add(20 * time.Minute)}
@@ -59,9 +59,9 @@ func TestScheduleRefusesWhatIsNotSafe(t *testing.T) {
 		change func(*keys.Schedule)
 		says   string
 	}{
-		"a key signs before verifiers can have it": {func(s *keys.Schedule) { s.Prepublish = 6*time.Minute + 9*time.Second }, "before every verifier"},
+		"a key signs before verifiers can have it": {func(s *keys.Schedule) { s.Prepublish = 6*time.Minute + 17*time.Second }, "before every verifier"},
 		"prepublish is the max-age alone":          {func(s *keys.Schedule) { s.Prepublish = s.JWKSMaxAge }, "before every verifier"},
-		"a key goes while its tokens live":         {func(s *keys.Schedule) { s.RetireAfter = 32*time.Minute + 9*time.Second }, "while its tokens live"},
+		"a key goes while its tokens live":         {func(s *keys.Schedule) { s.RetireAfter = 32*time.Minute + 17*time.Second }, "while its tokens live"},
 		"too many keys":                            {func(s *keys.Schedule) { s.RotateEvery, s.RetireAfter = time.Minute, 9*time.Hour }, "more than 16 keys"},
 		"an unknown algorithm":                     {func(s *keys.Schedule) { s.Algorithm = "HS256" }, "none of"},
 		"no rotation":                              {func(s *keys.Schedule) { s.RotateEvery = 0 }, "rotate_every"},

@@ -29,6 +29,10 @@ var (
 	ErrTooManyKeys = errors.New("key ring is full of retired keys whose tokens live")
 )
 
+// lateShare is the part of MaxLag that is one over: how often the state is looked at, and
+// how late a write may come before its stamps are moved.
+const lateShare = 4
+
 // attempts bounds how often one step goes on after losing a compare-and-swap.
 const attempts = 8
 
@@ -77,7 +81,7 @@ func New(ctx context.Context, cfg Config) (*Rotator, error) {
 	cfg.Schedule = cfg.Schedule.complete()
 	r := &Rotator{
 		cfg: cfg, log: cfg.Logger.With("ring", cfg.Ring), sealer: sealer,
-		late: upTo(cfg.Schedule.Jitter), poll: cfg.Schedule.MaxLag / 4,
+		late: upTo(cfg.Schedule.Jitter), poll: cfg.Schedule.MaxLag / lateShare,
 		opened: map[string]openKey{}, began: cfg.Now(), raise: make(chan struct{}, 1),
 	}
 	r.confirmed.Store(&time.Time{})

@@ -59,7 +59,7 @@ func TestATokenVerifiesThroughItsWholeLife(t *testing.T) {
 	if one(t, r.Ring(), keys.StageActive) != next || one(t, r.Ring(), keys.StageRetired) != was || !verifies() {
 		t.Errorf("after rotation: %v, verifies %t", kids(r.Ring()), verifies())
 	}
-	c.add(32*time.Minute + 9*time.Second)
+	c.add(32*time.Minute + 17*time.Second)
 	if err := r.Refresh(t.Context()); err != nil || !verifies() {
 		t.Errorf("in the last second of the overlap: %v, verifies %t", err, verifies())
 	}

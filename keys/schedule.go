@@ -19,14 +19,14 @@ type Schedule struct {
 	// RotateEvery is how long a key signs.
 	RotateEvery time.Duration
 	// Prepublish is how long a key is published before it signs: at least
-	// JWKSMaxAge + MaxLag + 2·Skew.
+	// JWKSMaxAge + 1¼·MaxLag + 2·Skew.
 	Prepublish time.Duration
 	// ActivateWithin is how long after its time a scheduled activation waits for connected
 	// verifiers that have not reported the key, at most RotateEvery. Zero is 10 min, or
 	// Prepublish or RotateEvery where that is less.
 	ActivateWithin time.Duration
 	// RetireAfter is how long a key is published after it last signed: at least
-	// MaxTTL + MaxLag + 5·Skew.
+	// MaxTTL + 1¼·MaxLag + 5·Skew.
 	RetireAfter time.Duration
 	// Jitter spreads the replicas' attempts at a rotation: each is late by up to
 	// this much.
@@ -72,14 +72,18 @@ func (s Schedule) complete() Schedule {
 	return s
 }
 
+// lag is how far behind the shared state a replica may be, and how late a write may be that
+// is not made good (see slip).
+func (s Schedule) lag() time.Duration { return s.MaxLag + s.MaxLag/lateShare }
+
 // leastPrepublish: a replica may serve the old set for MaxLag, a verifier keep it
 // for JWKSMaxAge after, and the clocks of who published and who activates differ.
-func (s Schedule) leastPrepublish() time.Duration { return s.JWKSMaxAge + s.MaxLag + 2*s.Skew }
+func (s Schedule) leastPrepublish() time.Duration { return s.JWKSMaxAge + s.lag() + 2*s.Skew }
 
 // leastRetireAfter: a replica may sign with the retired key for MaxLag; who retires it may
 // be slow, who mints and who drops it fast, the verifier slow, and it grants leeway: one
 // Skew each.
-func (s Schedule) leastRetireAfter() time.Duration { return s.MaxTTL + s.MaxLag + 5*s.Skew }
+func (s Schedule) leastRetireAfter() time.Duration { return s.MaxTTL + s.lag() + 5*s.Skew }
 
 // Validate reports every fault of the schedule, its defaults filled in.
 func (s Schedule) Validate() error {

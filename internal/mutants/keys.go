@@ -6,7 +6,7 @@ func keys() []Mutant {
 	return []Mutant{
 		{
 			Name: "keys: a key is dropped while its tokens may live", File: "keys/schedule.go",
-			Old:      "return s.MaxTTL + s.MaxLag + 5*s.Skew",
+			Old:      "return s.MaxTTL + s.lag() + 5*s.Skew",
 			New:      "return s.MaxTTL",
 			Packages: []string{"./keys"}, Run: "^TestFleet$",
 		},
@@ -42,14 +42,14 @@ func keys() []Mutant {
 		},
 		{
 			Name: "keys: one clock that is off is not allowed for", File: "keys/schedule.go",
-			Old:      "return s.MaxTTL + s.MaxLag + 5*s.Skew",
-			New:      "return s.MaxTTL + s.MaxLag + 4*s.Skew",
+			Old:      "return s.MaxTTL + s.lag() + 5*s.Skew",
+			New:      "return s.MaxTTL + s.lag() + 4*s.Skew",
 			Packages: []string{"./keys"}, Run: "^TestScheduleRefusesWhatIsNotSafe$",
 		},
 		{
 			Name: "keys: what clocks are off by is forgotten", File: "keys/schedule.go",
-			Old:      "return s.JWKSMaxAge + s.MaxLag + 2*s.Skew",
-			New:      "return s.JWKSMaxAge + s.MaxLag",
+			Old:      "return s.JWKSMaxAge + s.lag() + 2*s.Skew",
+			New:      "return s.JWKSMaxAge + s.lag()",
 			Packages: []string{"./keys"}, Run: "^(TestPlan|TestScheduleRefusesWhatIsNotSafe)$",
 		},
 		{
