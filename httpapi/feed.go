@@ -19,7 +19,10 @@ import (
 const (
 	// feedWrite bounds one write to a reader: one that does not read is cut off, resumes,
 	// and never slows another.
-	feedWrite   = 10 * time.Second
+	feedWrite = 10 * time.Second
+	// feedLast is how long a reader is still told what it missed by a moment, once its right to
+	// the feed has ended.
+	feedLast    = 250 * time.Millisecond
 	maxName     = 128
 	maxDrain    = 8192 // above the buffer of a subscription
 	maxGathered = 64 << 10
@@ -184,11 +187,33 @@ func (a *API) stream(ctx context.Context, out *feedWriter, sub *journal.Subscrip
 			}
 		case <-tick.C:
 			if err := a.stillAllowed(ctx, who); err != nil {
-				return err
+				return a.lastWords(ctx, out, sub, err)
 			}
 			if err := a.beat(out, sub); err != nil {
 				return err
 			}
+		case <-a.cfg.Stop:
+			return errStopping
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// lastWords ends the stream of a reader that may no longer read, after a moment. A rule is in force here
+// before it is on its way to readers: one whose own token it hits, as a key that leaked hits all, would
+// be cut off before it, and go on accepting what it revokes until it has come back.
+func (a *API) lastWords(ctx context.Context, out *feedWriter, sub *journal.Subscription, why error) error {
+	timer := time.NewTimer(feedLast)
+	defer timer.Stop()
+	for {
+		select {
+		case frame, ok := <-sub.C:
+			if err := a.forward(out, sub, frame, ok); err != nil {
+				return err
+			}
+		case <-timer.C:
+			return why
 		case <-a.cfg.Stop:
 			return errStopping
 		case <-ctx.Done():

@@ -312,6 +312,41 @@ func TestFeedEndsWithItsRight(t *testing.T) {
 	}
 }
 
+// Who is revoked is told of the rule before its feed ends: it would go on accepting what else the rule
+// hits. With so many readers, some heartbeat comes between the rule and its way to the readers.
+func TestFeedEndsAfterTheRuleThatEndsIt(t *testing.T) {
+	s := serve(t, options{running: true})
+	for range 5 {
+		auth := s.reader()
+		var streams []*stream
+		for range 64 {
+			st := s.feed(s.public, "/revocations/feed", auth, token.Rev{})
+			st.next()
+			streams = append(streams, st)
+		}
+		c, _ := s.Claims(t, auth)
+		s.Revoke(t, revocation.SelectToken, c.ID)
+		for i, st := range streams {
+			if !st.tells(c.ID) {
+				t.Fatalf("reader %d was cut off without the rule", i)
+			}
+		}
+	}
+}
+
+// tells reports whether a rule on a value comes before the stream ends.
+func (st *stream) tells(value string) bool {
+	for {
+		e, err := st.events.Next()
+		if err != nil {
+			return false
+		}
+		if e.Rule != nil && e.Rule.Value == value {
+			return true
+		}
+	}
+}
+
 // A stale replica serves its feed: its heartbeats say how stale it is.
 func TestFeedOfAStaleReplica(t *testing.T) {
 	s := serve(t, options{})

@@ -36,7 +36,7 @@ type intent struct {
 // Repeating a revocation that was done is ErrUnknownKey. If the store is away,
 // the rotation is local, and goes into the store as soon as that is back: every
 // replica activates the same next key, so they do not disagree. Custody is not
-// needed.
+// needed: where it is slow to make the key after that, Run has it made later.
 func (r *Rotator) RotateNow(ctx context.Context, revoke string) (Rotation, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -2,9 +2,11 @@ package keys_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/writbroker/writ/keys"
@@ -112,6 +114,38 @@ func TestRotateNowWithoutTheStore(t *testing.T) {
 			t.Errorf("after the store is back: %v", kids(r.Ring()))
 		}
 	}
+}
+
+// hung is a custody that does not answer.
+type hung struct{ keys.Custody }
+
+func (hung) Generate(ctx context.Context, _, _ string, _ uint64) (keys.Material, error) {
+	<-ctx.Done()
+	return keys.Material{}, ctx.Err()
+}
+
+// A custody that hangs does not keep a key that leaked in use, and the next one is made once it answers.
+func TestRotateNowWhileCustodyHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c := newFleet(t), &clock{now: epoch}
+		f.replica(t, t.Context(), c)
+		cfg := f.config(c)
+		cfg.Custody = hung{f.custody}
+		r, err := keys.New(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaked, next := one(t, r.Ring(), keys.StageActive), one(t, r.Ring(), keys.StageNext)
+		got, err := r.RotateNow(t.Context(), leaked)
+		if err != nil || got != (keys.Rotation{Active: next, Retired: leaked, Revoked: leaked}) {
+			t.Fatalf("RotateNow = %+v, %v", got, err)
+		}
+		other := f.replica(t, t.Context(), c)
+		if one(t, other.Ring(), keys.StageActive) != next || bytes.Contains(other.Ring().JWKS(), []byte(leaked)) {
+			t.Errorf("another replica has %v", kids(other.Ring()))
+		}
+		one(t, other.Ring(), keys.StageNext)
+	})
 }
 
 func TestRotateNowThatFailedButPersistedIsNotDoneTwice(t *testing.T) {

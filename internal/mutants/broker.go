@@ -137,8 +137,13 @@ func broker() []Mutant {
 		},
 		{
 			"httpapi: a feed outlives its reader's right", "httpapi/feed.go",
-			"\t\t\tif err := a.stillAllowed(ctx, who); err != nil {\n\t\t\t\treturn err\n\t\t\t}\n", "",
+			"\t\t\tif err := a.stillAllowed(ctx, who); err != nil {\n\t\t\t\treturn a.lastWords(ctx, out, sub, err)\n\t\t\t}\n", "",
 			wire, "^TestFeedEndsWithItsRight$",
+		},
+		{
+			"httpapi: a reader is cut off before the rule that does it", "httpapi/feed.go",
+			"return a.lastWords(ctx, out, sub, err)", "return err",
+			wire, "^TestFeedEndsAfterTheRuleThatEndsIt$",
 		},
 		{
 			"httpapi: anybody acknowledges for a verifier", "httpapi/feed.go",

@@ -192,6 +192,7 @@ type envelope struct {
 	Data     any       `json:"data"`
 	Auth     *authInfo `json:"auth"`
 	WrapInfo *wrapInfo `json:"wrap_info"`
+	Version  string    `json:"version,omitempty"`
 }
 
 func write(w http.ResponseWriter, out *envelope, err error) {
@@ -241,7 +242,7 @@ func (s *Server) answer(r *request) (*envelope, error) {
 func (s *Server) unauthenticated(r *request) (*envelope, bool, error) {
 	switch {
 	case r.path == "sys/health":
-		return nil, true, s.health()
+		return &envelope{Version: "stand-in"}, true, s.health()
 	case r.path == "sys/unseal":
 		var in struct{ Key string }
 		if err := r.into(&in); err != nil {
@@ -317,6 +318,8 @@ func (s *Server) sysCall(r *request) (*envelope, error) {
 	name := func(prefix string) (string, bool) { return strings.CutPrefix(r.path, prefix) }
 	if path, ok := name("sys/mounts/"); ok {
 		switch {
+		case r.method == http.MethodDelete:
+			delete(s.mounts, path)
 		case in.Type == "transit":
 			s.mounts[path] = &transit{keys: map[string]*transitKey{}}
 		case in.Type == "kv" && in.Options["version"] == "2":
@@ -333,6 +336,10 @@ func (s *Server) sysCall(r *request) (*envelope, error) {
 		return nil, nil
 	}
 	if policyName, ok := name("sys/policies/acl/"); ok {
+		if r.method == http.MethodDelete {
+			delete(s.policies, policyName)
+			return nil, nil
+		}
 		p, err := parsePolicy(in.Policy)
 		if err != nil {
 			return nil, refuse(http.StatusBadRequest, err.Error())

@@ -28,12 +28,13 @@ const (
 	PartVerify     = "verify"
 	PartAuthorize  = "authorize"
 	PartRevocation = "revocation"
-	PartRedis      = "redis" // measured only where redis-server is installed, or on demand
+	PartRedis      = "redis"   // measured only where redis-server is installed, or on demand
+	PartCustody    = "custody" // likewise where there is a Vault
 )
 
 // Parts lists the names that Config.Only takes.
 func Parts() []string {
-	return []string{PartExchange, PartVerify, PartAuthorize, PartRevocation, PartRedis}
+	return []string{PartExchange, PartVerify, PartAuthorize, PartRevocation, PartRedis, PartCustody}
 }
 
 // Config says what to measure. Its zero value measures everything as the goals say.
@@ -47,6 +48,8 @@ type Config struct {
 	// Dir is where the temporary folder is made; its disk is the audit log's. Empty: the
 	// system's place for temporary files.
 	Dir string
+	// Vault is what keys are kept in where their custody is measured.
+	Vault Vault
 	// Progress, if set, is told what is being done.
 	Progress func(string)
 }
@@ -119,13 +122,13 @@ func (r *run) parts(ctx context.Context) error {
 		measure func(context.Context) error
 	}{
 		{PartExchange, r.exchange}, {PartVerify, r.verify}, {PartAuthorize, r.authorize}, {PartRevocation, r.revocation},
-		{PartRedis, r.redis},
+		{PartRedis, r.redis}, {PartCustody, r.custody},
 	} {
 		if r.cfg.Only != "" && r.cfg.Only != part.name {
 			continue
 		}
-		if r.cfg.Only == "" && part.name == PartRedis && !haveRedis() {
-			r.cfg.Progress("redis: left out: " + ErrNoRedis.Error())
+		if why := r.missing(part.name); r.cfg.Only == "" && why != nil {
+			r.cfg.Progress(part.name + ": left out: " + why.Error())
 			continue
 		}
 		r.cfg.Progress(part.name)
@@ -135,6 +138,19 @@ func (r *run) parts(ctx context.Context) error {
 		}
 		r.report.took(part.name, time.Since(began))
 		runtime.GC() // what one part held must not be collected in the next one's time
+	}
+	return nil
+}
+
+// missing is what a part lacks on this machine; nil if nothing.
+func (r *run) missing(part string) error {
+	switch part {
+	case PartRedis:
+		if !haveRedis() {
+			return ErrNoRedis
+		}
+	case PartCustody:
+		return r.cfg.Vault.missing()
 	}
 	return nil
 }

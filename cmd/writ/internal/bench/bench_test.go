@@ -3,6 +3,8 @@ package bench_test
 import (
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/writbroker/writ/cmd/writ/internal/bench"
+	"github.com/writbroker/writ/internal/vaulttest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -95,6 +98,51 @@ func TestRedisMissing(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	if _, err := bench.Run(t.Context(), small(t, bench.PartRedis)); !errors.Is(err, bench.ErrNoRedis) || !strings.Contains(err.Error(), "apt-get install") {
 		t.Errorf("err = %v", err)
+	}
+}
+
+// TestCustodyFigures has keys in the stand-in for Vault; the end-to-end tests run it with the real one.
+func TestCustodyFigures(t *testing.T) {
+	server := vaulttest.Start(t)
+	cfg := small(t, bench.PartCustody)
+	cfg.Vault.Address, cfg.Vault.TokenFile = server.Admin().Address, filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(cfg.Vault.TokenFile, []byte(server.Admin().Token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	report, err := bench.Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"vault_exchange_ratio", "transit_ratio", "transit_rps", "transit_p99_ms", "transit_batch_ratio", "transit_batch_rps",
+		"transit_batch_p99_ms", "vault_sign_rps", "vault_sign_p99_ms", "rotation_p99_ratio", "emergency_p99_ms",
+	} {
+		if v, ok := report.Figure(name); !ok || v <= 0 {
+			t.Errorf("%s = %v", name, v)
+		}
+	}
+	data, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told struct{ Vault string }
+	if err := json.Unmarshal(data, &told); err != nil || told.Vault != "given" {
+		t.Errorf("it does not say that the Vault is somebody's: %s (%v)", data, err)
+	}
+	if made, gone := server.Count("PUT sys/mounts/"), server.Count("DELETE sys/mounts/"); made == 0 || gone != made {
+		t.Errorf("%d mounts were made, and %d removed", made, gone)
+	}
+}
+
+func TestVaultMissing(t *testing.T) {
+	t.Chdir(t.TempDir())
+	cfg := small(t, bench.PartCustody)
+	if _, err := bench.Run(t.Context(), cfg); !errors.Is(err, bench.ErrNoVault) || !strings.Contains(err.Error(), "--vault") {
+		t.Errorf("without a Vault: err = %v", err)
+	}
+	cfg.Vault.Binary = "nowhere"
+	if _, err := bench.Run(t.Context(), cfg); !errors.Is(err, bench.ErrNoVault) || !strings.Contains(err.Error(), "nowhere") {
+		t.Errorf("with one that is not there: err = %v", err)
 	}
 }
 

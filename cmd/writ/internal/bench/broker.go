@@ -41,6 +41,7 @@ identity:
 // broker is a broker as `writ serve` runs it, in this process.
 type broker struct {
 	url, admin string
+	socket     string // break-glass
 	issuer     *issuer
 	stop       func() error
 	took       time.Duration // from its start until it was ready
@@ -60,12 +61,17 @@ type fleet struct {
 
 // startBroker starts a broker with everything it has in a new folder under the run's own.
 func (r *run) startBroker(ctx context.Context, name string) (*broker, error) {
-	return r.startReplica(ctx, name, nil)
+	return r.startConfigured(ctx, name, nil, "")
 }
 
 // startReplica starts a broker that shares a store with others, or, without a fleet, has one of
 // its own. One that was there before goes on with the data that it left.
 func (r *run) startReplica(ctx context.Context, name string, f *fleet) (*broker, error) {
+	return r.startConfigured(ctx, name, f, "")
+}
+
+// startConfigured adds to its configuration.
+func (r *run) startConfigured(ctx context.Context, name string, f *fleet, more string) (*broker, error) {
 	dir := filepath.Join(r.dir, name)
 	bundle := filepath.Join(dir, "bundle")
 	if err := writeBundle(bundle, r.sizes.Roles, r.sizes.Bindings); err != nil {
@@ -76,7 +82,7 @@ func (r *run) startReplica(ctx context.Context, name string, f *fleet) (*broker,
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	b := &broker{url: "http://" + ln.Addr().String()}
-	cfg, err := b.configure(dir, bundle, ln.Addr().String(), f)
+	cfg, err := b.configure(dir, bundle, ln.Addr().String(), f, more)
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
@@ -100,8 +106,7 @@ func (r *run) startReplica(ctx context.Context, name string, f *fleet) (*broker,
 	return b, nil
 }
 
-func (b *broker) configure(dir, bundle, address string, f *fleet) (*config.Config, error) {
-	var shared string
+func (b *broker) configure(dir, bundle, address string, f *fleet, more string) (*config.Config, error) {
 	url := b.url
 	if f != nil {
 		if f.issuer == nil {
@@ -112,7 +117,7 @@ func (b *broker) configure(dir, bundle, address string, f *fleet) (*config.Confi
 			f.url = b.url
 		}
 		b.issuer, url = f.issuer, f.url
-		shared = fmt.Sprintf("root_key_file: %q\nstore: {kind: redis, redis: {addresses: [%q], database: %d}}\n", f.root, f.redis, f.database)
+		more += fmt.Sprintf("root_key_file: %q\nstore: {kind: redis, redis: {addresses: [%q], database: %d}}\n", f.root, f.redis, f.database)
 	} else {
 		var err error
 		if b.issuer, err = newIssuer(b.url); err != nil {
@@ -124,8 +129,8 @@ func (b *broker) configure(dir, bundle, address string, f *fleet) (*config.Confi
 		return nil, err
 	}
 	// The socket's path must fit an address, wherever the folder is.
-	socket := filepath.Join("/tmp", filepath.Base(filepath.Dir(dir))+"-"+filepath.Base(dir)+".sock")
-	text := fmt.Sprintf(configuration, url, address, socket, filepath.Join(dir, "data"), bundle, source, issuerURL, jwks, url) + shared
+	b.socket = filepath.Join("/tmp", filepath.Base(filepath.Dir(dir))+"-"+filepath.Base(dir)+".sock")
+	text := fmt.Sprintf(configuration, url, address, b.socket, filepath.Join(dir, "data"), bundle, source, issuerURL, jwks, url) + more
 	file := filepath.Join(dir, "writ.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("writing configuration: %w", err)

@@ -59,7 +59,7 @@ const fixedRoles = 3 // those of the broker's own callers, and the one of every 
 func rolesYAML(n int) string {
 	var b strings.Builder
 	b.WriteString("kind: roles\nroles:\n")
-	b.WriteString("  - {name: security, grants: [{scopes: [\"writ:revoke:**\"]}]}\n")
+	b.WriteString("  - {name: security, grants: [{scopes: [\"writ:revoke:**\", \"writ:keys:**\"]}]}\n")
 	b.WriteString("  - {name: resource-server, grants: [{scopes: [\"writ:feed:read\"]}]}\n")
 	fmt.Fprintf(&b, "  - {name: %s, grants: [{scopes: [\"warehouse:read:sales/**\"], when: 'resource.tags.classification == \"internal\"'}]}\n", massRole)
 	for i := range max(1, n-fixedRoles) {

@@ -54,22 +54,32 @@ func at(sorted []time.Duration, quantile float64) time.Duration {
 // post sends the bodies to url for d, or, if once is set, until each was sent once: then it
 // may end earlier. An answer other than 200 ends it with an error.
 func (l *load) post(ctx context.Context, url string, bodies [][]byte, once bool, d time.Duration) (*sample, error) {
+	return drive(ctx, l.conns, d, func(ctx context.Context, n int) (bool, error) {
+		if once && n >= len(bodies) {
+			return false, nil
+		}
+		return true, l.until(ctx, url, bodies[n%len(bodies)])
+	})
+}
+
+// drive has so many callers call at once, one call each, for d, or until a call says that there is no
+// more to do. Calls are numbered.
+func drive(ctx context.Context, callers int, d time.Duration, call func(ctx context.Context, n int) (bool, error)) (*sample, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var next atomic.Int64
 	var workers sync.WaitGroup
-	seen := make([][]time.Duration, l.conns)
+	seen := make([][]time.Duration, callers)
 	used, began := cpuTime(), time.Now()
-	for c := range l.conns {
+	for c := range callers {
 		workers.Go(func() {
 			for ctx.Err() == nil && (len(seen[c]) == 0 || time.Since(began) < d) {
-				n := int(next.Add(1)) - 1
-				if once && n >= len(bodies) {
-					return
-				}
-				sent := time.Now()
-				if err := l.until(ctx, url, bodies[n%len(bodies)]); err != nil {
+				n, sent := int(next.Add(1))-1, time.Now()
+				more, err := call(ctx, n)
+				if err != nil {
 					cancel(err)
+				}
+				if err != nil || !more {
 					return
 				}
 				seen[c] = append(seen[c], time.Since(sent))

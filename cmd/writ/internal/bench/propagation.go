@@ -145,7 +145,7 @@ func (p *propagation) revokeOne(ctx context.Context, byRole, warm bool) error {
 		_, err := p.admin.Revoke(ctx, rule)
 		called <- err
 	}()
-	took, err := p.refusals(ctx, raw, began)
+	took, err := p.refusals(ctx, raw, began, revoked)
 	if err := errors.Join(err, <-called); err != nil {
 		return fmt.Errorf("revoking: %w", err)
 	}
@@ -202,14 +202,19 @@ func (p *propagation) accepted(ctx context.Context, v *verifier.Verifier, raw st
 	}
 }
 
-// refusals asks the servers in turn until each has refused, and gives how long each took, in order.
-func (p *propagation) refusals(ctx context.Context, raw string, began time.Time) ([]time.Duration, error) {
+func revoked(err error) bool {
+	_, ok := errors.AsType[*verifier.RevokedError](err)
+	return ok
+}
+
+// refusals asks the servers in turn until each has refused for the reason that is meant, and gives how
+// long each took, in order.
+func (p *propagation) refusals(ctx context.Context, raw string, began time.Time, meant func(error) bool) ([]time.Duration, error) {
 	waiting := slices.Clone(p.servers)
 	var took []time.Duration
 	for {
 		waiting = slices.DeleteFunc(waiting, func(v *verifier.Verifier) bool {
-			_, err := v.Verify(ctx, raw)
-			if _, ok := errors.AsType[*verifier.RevokedError](err); !ok {
+			if _, err := v.Verify(ctx, raw); !meant(err) {
 				return false
 			}
 			took = append(took, time.Since(began))

@@ -50,9 +50,13 @@ func (g Goal) String() string {
 	return g.sign + " " + number(g.bound)
 }
 
+// Fact is what was measured with, where that is not always the same.
+type Fact struct{ Name, Text string }
+
 // Report is what a run measured, in the order in which it did.
 type Report struct {
 	Figures []Figure
+	Facts   []Fact
 	CPUs    int
 	Go      string
 	parts   []partTime
@@ -70,6 +74,8 @@ func newReport() *Report {
 func (r *Report) add(part, name string, value float64, goal Goal, about string) {
 	r.Figures = append(r.Figures, Figure{Part: part, Name: name, Value: rounded(value), About: about, Goal: goal})
 }
+
+func (r *Report) tell(name, text string) { r.Facts = append(r.Facts, Fact{name, text}) }
 
 func (r *Report) took(part string, d time.Duration) { r.parts = append(r.parts, partTime{part, d}) }
 
@@ -105,11 +111,15 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 	for _, p := range r.parts {
 		fmt.Fprintf(&out, "%q:%s,", p.part+"_seconds", number(rounded(p.took.Seconds())))
 	}
-	version, err := json.Marshal(r.Go)
-	if err != nil {
-		return nil, err
+	fmt.Fprintf(&out, `"cpus":%d`, r.CPUs)
+	for _, f := range append([]Fact{{"go", r.Go}}, r.Facts...) {
+		text, err := json.Marshal(f.Text)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&out, ",%q:%s", f.Name, text)
 	}
-	fmt.Fprintf(&out, `"cpus":%d,"go":%s}`, r.CPUs, version)
+	out.WriteByte('}')
 	return out.Bytes(), nil
 }
 
@@ -132,6 +142,9 @@ func (r *Report) WriteText(w io.Writer) error {
 		_, _ = fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\n", f.Name, number(f.Value), f.Goal, mark, f.About)
 	}
 	_, _ = fmt.Fprintf(t, "%d CPUs, %s", r.CPUs, r.Go)
+	for _, f := range r.Facts {
+		_, _ = fmt.Fprintf(t, ", %s %s", f.Name, f.Text)
+	}
 	for _, p := range r.parts {
 		_, _ = fmt.Fprintf(t, ", %s in %s", p.part, p.took.Round(100*time.Millisecond))
 	}
