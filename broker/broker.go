@@ -44,6 +44,8 @@ type Recorder interface {
 // KeyRing gives the signing keys as they are now, and takes the orders of security ops.
 type KeyRing interface {
 	Ring() *keys.Ring
+	// Rotate activates the published next key once verifiers can have it.
+	Rotate(ctx context.Context) (keys.Rotation, error)
 	// RotateNow activates the published next key at once; the key revoke, if it is not
 	// empty, leaves the published set.
 	RotateNow(ctx context.Context, revoke string) (keys.Rotation, error)

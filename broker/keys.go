@@ -17,6 +17,9 @@ type RotateOrder struct {
 	// Revoke is the kid of a key that leaked: it leaves the JWKS, and its tokens and their
 	// descendants are refused for good. Empty: a planned rotation, which no token notices.
 	Revoke string
+	// Now is an emergency without a key that leaked: the next key signs even if it was published
+	// a moment ago, and verifiers have to fetch it first.
+	Now    bool
 	Reason string
 }
 
@@ -36,7 +39,7 @@ func (b *Broker) RotateKeys(ctx context.Context, op *Operator, order RotateOrder
 		}
 		out = r
 	}
-	if _, err := b.cfg.Keys.RotateNow(ctx, order.Revoke); err != nil {
+	if err := b.rotate(ctx, order); err != nil {
 		return out, rotationError(err, out != nil)
 	}
 	_, err := b.cfg.Audit.Append(context.WithoutCancel(ctx), audit.Event{
@@ -47,6 +50,15 @@ func (b *Broker) RotateKeys(ctx context.Context, op *Operator, order RotateOrder
 		return out, b.mustRecord(err)
 	}
 	return out, nil
+}
+
+func (b *Broker) rotate(ctx context.Context, order RotateOrder) (err error) {
+	if order.Now || order.Revoke != "" {
+		_, err = b.cfg.Keys.RotateNow(ctx, order.Revoke)
+	} else {
+		_, err = b.cfg.Keys.Rotate(ctx)
+	}
+	return err
 }
 
 // rotationError tells what the caller can do something about from what it cannot. A rule on the
@@ -63,7 +75,7 @@ func rotationError(err error, revoked bool) error {
 	case errors.Is(err, keys.ErrNoNextKey):
 		return requestError("there is no published next key to activate yet")
 	case errors.Is(err, keys.ErrTooSoon):
-		return requestError("the next key was published a moment ago, and verifiers may lack it; ask again after keys.prepublish")
+		return requestError("the next key was published a moment ago, and verifiers may lack it; ask again after keys.prepublish, or say that it cannot wait")
 	case errors.Is(err, keys.ErrTooManyKeys):
 		return requestError("the ring is full of retired keys whose tokens live; revoke one of them")
 	}

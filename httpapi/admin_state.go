@@ -58,7 +58,7 @@ func (a *API) rotate(ctx context.Context, op *broker.Operator, _ *http.Request, 
 		out.Activated, out.Keys = idIn(before, keys.StageNext), wireKeys(before)
 		return http.StatusOK, out, nil
 	}
-	r, err := a.cfg.Broker.RotateKeys(ctx, op, broker.RotateOrder{Revoke: in.RevokeKID, Reason: in.Reason})
+	r, err := a.cfg.Broker.RotateKeys(ctx, op, broker.RotateOrder{Revoke: in.RevokeKID, Now: in.Now, Reason: in.Reason})
 	if err != nil {
 		return 0, nil, err
 	}

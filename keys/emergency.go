@@ -26,11 +26,15 @@ type intent struct {
 	calm   bool   // nothing leaked: no verifier may be left without the key that is to sign
 }
 
+// Rotate activates the published next key ahead of its time. Nothing leaked, so that key
+// must have been published for the schedule's Prepublish: one that verifiers may lack is
+// ErrTooSoon. Else it is RotateNow.
+func (r *Rotator) Rotate(ctx context.Context) (Rotation, error) { return r.rotate(ctx, "", true) }
+
 // RotateNow activates the published next key at once, on this replica before it
-// returns. If revoke is a kid, that key leaves the ring and what is published,
-// too; if it is the next key, it is only replaced, for nothing else can take
-// over. Without one nothing leaked, and a next key that verifiers may lack is ErrTooSoon. The
-// caller writes the revocation rule for the kid: a verifier may hold
+// returns, whether verifiers have it or not. If revoke is a kid, that key leaves the ring and
+// what is published, too; if it is the next key, it is only replaced, for nothing else can
+// take over. The caller writes the revocation rule for the kid: a verifier may hold
 // the key for its JWKS max-age.
 //
 // Repeating a revocation that was done is ErrUnknownKey. If the store is away,
@@ -38,6 +42,10 @@ type intent struct {
 // replica activates the same next key, so they do not disagree. Custody is not
 // needed: where it is slow to make the key after that, Run has it made later.
 func (r *Rotator) RotateNow(ctx context.Context, revoke string) (Rotation, error) {
+	return r.rotate(ctx, revoke, false)
+}
+
+func (r *Rotator) rotate(ctx context.Context, revoke string, calm bool) (Rotation, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := r.ring.Load()
@@ -45,6 +53,7 @@ func (r *Rotator) RotateNow(ctx context.Context, revoke string) (Rotation, error
 	if err != nil {
 		return Rotation{}, fmt.Errorf("rotating keys: %w", err)
 	}
+	in.calm = calm
 	// Fails early, where it can still be told to somebody.
 	if _, _, err := in.apply(r.effective(), r.cfg.Schedule, r.now()); err != nil {
 		return Rotation{}, fmt.Errorf("rotating keys: %w", err)
@@ -92,7 +101,7 @@ func (r *Rotator) effective() State {
 func intentFor(state State, revoke string) (intent, error) {
 	active, _ := state.Find(StageActive)
 	if revoke == "" {
-		return intent{from: active.ID, calm: true}, nil
+		return intent{from: active.ID}, nil
 	}
 	i := slices.IndexFunc(state.Keys, func(k KeyInfo) bool { return k.ID == revoke })
 	if i < 0 {

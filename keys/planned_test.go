@@ -12,11 +12,11 @@ func TestAPlannedRotationDoesNotUseAKeyThatVerifiersLack(t *testing.T) {
 	f, c := newFleet(t), &clock{now: epoch}
 	r := f.replica(t, t.Context(), c)
 	c.add(2 * time.Minute)
-	if _, err := r.RotateNow(t.Context(), ""); err != nil { // both keys are as old as the ring: fine
+	if _, err := r.Rotate(t.Context()); err != nil { // both keys are as old as the ring: fine
 		t.Fatal(err)
 	}
 	c.add(time.Second)
-	_, err := r.RotateNow(t.Context(), "")
+	_, err := r.Rotate(t.Context())
 	for _, k := range r.List() {
 		if k.Stage == keys.StageActive && c.Now().Before(k.Published.Add(schedule().JWKSMaxAge)) && k.Published.After(epoch) {
 			t.Errorf("%s signs %v after it was published, and verifiers keep a set without it for %v (%v)", k.ID, c.Now().Sub(k.Published), schedule().JWKSMaxAge, err)

@@ -207,6 +207,7 @@ const MaxKeyWait = 100
 // answer says what would happen.
 type RotateRequest struct {
 	RevokeKID string `json:"revoke_kid,omitempty"` // revoke every token of this key too
+	Now       bool   `json:"now,omitempty"`        // do not wait until verifiers can have the next key
 	Reason    string `json:"reason,omitempty"`
 	Apply     bool   `json:"apply,omitempty"`
 }

@@ -167,7 +167,7 @@ func (l *load) operate(ctx context.Context, rng *rand.Rand) {
 			l.revoke(ctx, admin, wire.RevokeRequest{Selector: "agent", Value: "k8s:prod:agents:suspect-" + id})
 		case 4:
 			if n > 20 && rng.IntN(4) == 0 {
-				_, _ = admin.Rotate(ctx, wire.RotateRequest{Apply: true, Reason: "crash test"})
+				_, _ = admin.Rotate(ctx, wire.RotateRequest{Apply: true, Now: true, Reason: "crash test"})
 			}
 		default:
 			l.revoke(ctx, admin, wire.RevokeRequest{Selector: "task", Value: "task-" + id})

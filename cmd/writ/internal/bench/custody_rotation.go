@@ -116,7 +116,7 @@ func (r *rotation) rotate(ctx context.Context, d time.Duration) error {
 			return err
 		}
 		began := time.Now()
-		if _, err := r.glass.Rotate(ctx, wire.RotateRequest{Apply: true, Reason: "bench"}); err != nil {
+		if _, err := r.glass.Rotate(ctx, wire.RotateRequest{Apply: true, Now: true, Reason: "bench"}); err != nil {
 			return fmt.Errorf("rotating: %w", err)
 		}
 		r.calls = append(r.calls, time.Since(began))

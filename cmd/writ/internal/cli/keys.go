@@ -92,17 +92,16 @@ func printKeys(w io.Writer, keys []wire.Key) {
 
 func (e *env) rotateCommand(a *access) *cobra.Command {
 	var in wire.RotateRequest
-	var now bool
 	c := &cobra.Command{
 		Use: "rotate", Short: "activate the published next key (a dry run until --apply or --now)", Args: cobra.NoArgs,
-		Long: "A rotation without --revoke is noticed by nobody: the old key stays published until its last\ntoken has expired. With --revoke KID every token of that key, and every descendant, is refused\nfor good.",
+		Long: "A rotation without --revoke is noticed by nobody: the old key stays published until its last\ntoken has expired. With --revoke KID every token of that key, and every descendant, is refused\nfor good. A key that was published a moment ago is not activated, unless --now says so.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			in.Apply = in.Apply || now
+			in.Apply = in.Apply || in.Now
 			return e.rotate(c.Context(), a, in)
 		},
 	}
 	c.Flags().BoolVar(&in.Apply, "apply", false, "do it")
-	c.Flags().BoolVar(&now, "now", false, "do it, in an emergency: the same as --apply")
+	c.Flags().BoolVar(&in.Now, "now", false, "do it, in an emergency: verifiers may have to fetch the next key first")
 	c.Flags().StringVar(&in.RevokeKID, "revoke", "", "kid of a key that leaked")
 	c.Flags().StringVar(&in.Reason, "reason", "", "why, for the record")
 	return c
