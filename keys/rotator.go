@@ -36,9 +36,6 @@ const lateShare = 4
 // attempts bounds how often one step goes on after losing a compare-and-swap.
 const attempts = 8
 
-// emergencyPatience is how long an emergency waits for custody to make the next key.
-const emergencyPatience = time.Second
-
 // Rotator keeps the ring of one replica equal to the shared state, and does what
 // the plan asks. Ring may be called at any time by anyone, and never blocks.
 type Rotator struct {
@@ -222,11 +219,6 @@ func (r *Rotator) want(ctx context.Context, seen seenState) (State, time.Time, e
 		actions.Activate, actions.Create = "", nil
 	}
 	if !actions.IsZero() {
-		if len(r.pending) > 0 { // the key to turn to is out already; the one after it may come later
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, emergencyPatience)
-			defer cancel()
-		}
 		next, err := r.carryOut(ctx, state, actions, version)
 		if err != nil {
 			return State{}, time.Time{}, err
