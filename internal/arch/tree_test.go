@@ -39,6 +39,7 @@ var tree = []home{
 	{path: "mint/awssts/denylist", pure: true, imports: []string{"mint/awssts/iam"}},
 	{path: "mint/awssts/setup", pure: true, imports: []string{"mint/awssts/iam"}},
 	{path: "mint/awssts", adapter: true, imports: []string{"mint", "policy", "scopes", "mint/awssts/denylist", "mint/awssts/iam"}},
+	{path: "mint/awssts/revoker", adapter: true, imports: []string{"mint", "store", "mint/awssts/denylist", "internal/breaker"}},
 	{path: "broker", imports: []string{"identity/jwks", "policy/analyze", "revocation/journal", "audit", "mint"}, forbids: amazon},
 	// The types of the wire are a leaf, so that clients need nothing else.
 	{path: "httpapi/wire", imports: []string{"scopes", "token", "revocation"}},
@@ -51,6 +52,7 @@ var tree = []home{
 	{path: "cmd/writ", imports: everything},
 	{path: "docs", imports: everything},
 	{path: "internal/arch"},
+	{path: "internal/iamtest"},
 	{path: "internal/ststest", imports: []string{"token"}},
 	{path: "internal/brokertest", imports: everything}, // what tests stand on
 	{path: "internal/kmstest"},

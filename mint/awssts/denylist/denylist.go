@@ -94,7 +94,7 @@ func Merge(current string, add []Entry, now time.Time, others int) (*Result, err
 	}
 	all := there
 	for _, e := range add {
-		if e, err = e.rounded(); err != nil {
+		if e, err = e.Rounded(); err != nil {
 			return nil, err
 		}
 		all = append(all, e)
@@ -111,8 +111,8 @@ func Merge(current string, add []Entry, now time.Time, others int) (*Result, err
 	return r, nil
 }
 
-// rounded checks an entry and rounds its times up.
-func (e Entry) rounded() (Entry, error) {
+// Rounded is the entry as it is written: its times are rounded up. The error wraps ErrEntry.
+func (e Entry) Rounded() (Entry, error) {
 	switch {
 	case e.Kind < SessionName || e.Kind > WholeRole || (e.Kind == WholeRole) != (e.Value == ""):
 		return e, fmt.Errorf("%w: %s %q", ErrEntry, e.Kind, e.Value)
@@ -141,14 +141,15 @@ func join(all []Entry) []Entry {
 	all = slices.Compact(all)
 	var joined []Entry
 	for _, e := range all {
-		if !slices.ContainsFunc(all, func(f Entry) bool { return f != e && f.holds(e) }) {
+		if !slices.ContainsFunc(all, func(f Entry) bool { return f != e && f.Holds(e) }) {
 			joined = append(joined, e)
 		}
 	}
 	return joined
 }
 
-func (e Entry) holds(f Entry) bool {
+// Holds reports whether all that f denies is denied by e, for as long. Both are Rounded.
+func (e Entry) Holds(f Entry) bool {
 	return (e.Kind == WholeRole || e.Kind == f.Kind && e.Value == f.Value) && !e.Before.Before(f.Before) && !e.Expires.Before(f.Expires)
 }
 

@@ -109,7 +109,7 @@ func parseStatement(s *iam.Statement) ([]Entry, error) {
 		if e.Kind == SessionName {
 			one.Value = strings.TrimPrefix(v, "*:")
 		}
-		if _, err := one.rounded(); err != nil {
+		if _, err := one.Rounded(); err != nil {
 			return nil, err
 		}
 		entries = append(entries, one)

@@ -197,7 +197,7 @@ func (p *Plan) BrokerPolicy() iam.Document {
 func (p *Plan) RevokerPolicy() iam.Document {
 	return iam.Document{Statements: []iam.Statement{{
 		Sid: "DenyRevokedSessions", Effect: iam.Allow,
-		Actions:   []string{"iam:DeleteRolePolicy", "iam:GetRolePolicy", "iam:ListRolePolicies", "iam:PutRolePolicy"},
+		Actions:   []string{"iam:DeleteRolePolicy", "iam:GetRole", "iam:GetRolePolicy", "iam:ListRolePolicies", "iam:PutRolePolicy"},
 		Resources: sorted(slices.Clone(p.Roles)),
 	}}}
 }

@@ -119,6 +119,7 @@ resource "aws_iam_policy" "writ-revoker" {
           "Effect": "Allow",
           "Action": [
             "iam:DeleteRolePolicy",
+            "iam:GetRole",
             "iam:GetRolePolicy",
             "iam:ListRolePolicies",
             "iam:PutRolePolicy"

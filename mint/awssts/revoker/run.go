@@ -1,0 +1,188 @@
+package revoker
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/writbroker/writ/internal/breaker"
+	"github.com/writbroker/writ/mint"
+)
+
+// Source knows the rules and the live sessions: the broker.
+type Source interface {
+	// DueDenies is what should stand by what is known now: for rules of other replicas, for
+	// sessions that were made by one that had not applied a rule yet, and after a loss.
+	DueDenies(ctx context.Context) []mint.Deny
+	// LiftedRule reports whether a rule was lifted.
+	LiftedRule(id string) bool
+}
+
+// Run sees to it that roles deny what the plan says, until ctx ends. It looks at each role when
+// the plan grows, and every so often: another's write may have gone over ours.
+func (r *Revoker) Run(ctx context.Context, src Source) error {
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	for {
+		r.update(ctx, src)
+		for _, arn := range r.claim() {
+			workers.Go(func() { r.settle(ctx, arn) })
+		}
+		t := time.NewTimer(about(r.cfg.Every))
+		select {
+		case <-r.kick:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// update brings the plan up to what is known here and in the store.
+func (r *Revoker) update(ctx context.Context, src Source) {
+	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	defer cancel()
+	due := src.DueDenies(ctx)
+	r.mu.Lock()
+	_, err := r.plan.add(due, r.cfg.Now())
+	for d := range r.plan.Denies {
+		if d.Rule != "" && r.plan.stands(d) && src.LiftedRule(d.Rule) {
+			r.plan.lift(d.Rule, d.Expires)
+		}
+	}
+	r.mu.Unlock()
+	if err != nil {
+		r.cfg.Logger.ErrorContext(ctx, "an AWS session cannot be denied", "error", err)
+	}
+	if err := r.share(ctx); err != nil && ctx.Err() == nil {
+		r.cfg.Logger.WarnContext(ctx, "the plan of AWS denies is not shared", "error", err)
+	}
+}
+
+const updateTimeout = 10 * time.Second
+
+// claim gives the roles that nobody looks at now and that somebody should.
+func (r *Revoker) claim() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []string
+	for _, arn := range r.plan.roles() {
+		at := r.role(arn)
+		done := at.settled && len(at.at.entries) == 0 && !r.anyLive(arn)
+		if at.working || done {
+			continue
+		}
+		at.working = true
+		out = append(out, arn)
+	}
+	return out
+}
+
+// anyLive reports whether anything should stand in a role. Guarded by mu.
+func (r *Revoker) anyLive(arn string) bool {
+	return len(r.plan.want(arn, r.cfg.Now()).stand) > 0
+}
+
+// role is guarded by mu.
+func (r *Revoker) role(arn string) *role {
+	if r.roles[arn] == nil {
+		r.roles[arn] = &role{}
+	}
+	return r.roles[arn]
+}
+
+// maxLooks bounds one worker; the next round goes on.
+const maxLooks = 60
+
+// settle looks at a role, and puts right what is wrong, until nothing was for a while. After a
+// failure it looks less and less often.
+func (r *Revoker) settle(ctx context.Context, arn string) {
+	defer r.release(arn)
+	for n := range maxLooks {
+		settled, err := r.look(ctx, arn)
+		if settled {
+			return
+		}
+		wait := min(r.cfg.Settle/8<<min(n, 3), r.cfg.Settle/2)
+		if err != nil {
+			wait = min(firstBackoff<<min(n, 10), r.cfg.Every)
+		}
+		if pause(ctx, about(wait)) != nil {
+			return
+		}
+	}
+}
+
+// release ends a worker. What came to be wanted after its last look needs another.
+func (r *Revoker) release(arn string) {
+	r.mu.Lock()
+	at := r.role(arn)
+	at.working = false
+	again := at.settled && !covers(at.at.entries, r.plan.want(arn, r.cfg.Now()).stand)
+	r.mu.Unlock()
+	if again {
+		r.wake()
+	}
+}
+
+// look is one look, and reports whether the role has settled.
+func (r *Revoker) look(ctx context.Context, arn string) (settled bool, err error) {
+	shared := r.share(ctx) == nil // first: a policy says all that the plan did when it was read
+	r.mu.Lock()
+	w := r.plan.want(arn, r.cfg.Now())
+	r.mu.Unlock()
+	if !shared {
+		w.lifted = nil // others may know why a deny stands
+	}
+	got, err := r.apply(ctx, arn, w)
+	if err != nil && ctx.Err() != nil {
+		return false, err
+	}
+	now := r.cfg.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := r.role(arn)
+	was := *at
+	at.err = err
+	switch {
+	case err != nil || got.wrote:
+		at.cleanAt, at.settled = time.Time{}, false
+	case at.cleanAt.IsZero():
+		at.cleanAt = now
+	}
+	if err == nil {
+		at.at = got
+	}
+	at.settled = !at.cleanAt.IsZero() && now.Sub(at.cleanAt) >= r.cfg.Settle
+	r.tell(ctx, arn, &was, at)
+	return at.settled, err
+}
+
+// tell logs what changed, and wakes those who wait. Guarded by mu.
+func (r *Revoker) tell(ctx context.Context, arn string, was, at *role) {
+	if at.err != nil && (was.err == nil || detailOf(was.err) != detailOf(at.err)) {
+		r.cfg.Logger.ErrorContext(ctx, "AWS sessions are not denied yet", "role", arn, "error", at.err)
+	}
+	if was.err == nil == (at.err == nil) && was.settled == at.settled && slices.Equal(was.at.entries, at.at.entries) {
+		return
+	}
+	if at.settled && !was.settled {
+		r.cfg.Logger.InfoContext(ctx, "AWS role denies what it should", "role", arn, "denies", len(at.at.entries), "widened", at.at.widened)
+	}
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func (r *Revoker) logChange(c breaker.Change) {
+	switch c {
+	case breaker.Opened:
+		r.cfg.Logger.Warn("iam is away: aws denies wait")
+	case breaker.Closed:
+		r.cfg.Logger.Info("iam is back")
+	case breaker.Unchanged:
+	}
+}
