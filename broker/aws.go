@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,15 +41,15 @@ func (b *Broker) forgetDead() {
 	b.cfg.AWS.Forget(func(c *token.Claims, kid string) bool { return !b.alive(c, kid) })
 }
 
-// alive reports whether no rule hits a session of these claims, and none of its principals is
-// quarantined.
+// alive reports whether no rule hits a session of these claims, none of its principals is
+// quarantined, and AWS denies it for no rule that does not hit it.
 func (b *Broker) alive(c *token.Claims, kid string) bool {
 	if _, hit := b.cfg.Index.Revoked(c, kid); hit {
 		return false
 	}
 	ids := append([]string{c.Subject, c.ClientID}, c.Actor.Chain()...)
 	_, hit := b.cfg.Index.Quarantined(ids...)
-	return !hit
+	return !hit && !b.cutoffs.mayDeny(c)
 }
 
 // session is run's way on for AWS credentials: the same checks, then a session instead of a
@@ -75,7 +76,7 @@ func (x *exchange) session(ctx context.Context) (*Issued, error) {
 		// Before anything can fail: from here on it opens doors, whoever gets it.
 		x.ledger.Session(ctx, s)
 	}
-	if err := x.stillGranted(s); err != nil {
+	if err := cmp.Or(x.stillGranted(s), x.deniedAtAWS(s)); err != nil {
 		x.forgetDead() // it was kept after the rule had others dropped
 		return nil, err
 	}

@@ -74,7 +74,7 @@ type Limits struct {
 	FailureBurst int
 }
 
-// Config is what a Broker is made of. Every field but AWS, Ledger and Logger is required.
+// Config is what a Broker is made of. Every field but AWS, Revoker, Ledger and Logger is required.
 type Config struct {
 	Issuer    string
 	Identity  Authenticator
@@ -84,7 +84,8 @@ type Config struct {
 	Recorder  Recorder
 	Acks      *revocation.Acks
 	Minter    *mint.Minter
-	AWS       SessionMinter // nil: no AWS credentials are issued
+	AWS       SessionMinter  // nil: no AWS credentials are issued
+	Revoker   SessionRevoker // nil: AWS refuses no session, and revoked ones live to their end
 	Audit     Auditor
 	Limits    Limits
 	Reserved  []string // audiences refused at /token, beside ReservedAudiences
@@ -103,6 +104,7 @@ type Broker struct {
 	ledger   *Ledger
 	refusals *refusals
 	reserved map[string]bool
+	cutoffs  cutoffs
 	swept    atomic.Uint64 // the state of the index for which dead AWS sessions were dropped
 }
 

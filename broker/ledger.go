@@ -93,8 +93,9 @@ type Preview struct {
 	BySubject     map[string]int64
 	Incomplete    string // why the counts may be low, or empty
 
-	dropped int64 // ids that were not noted
-	onlyOwn bool  // those that expire last are all this replica's
+	hit     []LiveSession // AWS sessions
+	dropped int64         // ids that were not noted
+	onlyOwn bool          // those that expire last are all this replica's
 }
 
 // NewLedger returns an empty ledger.

@@ -200,7 +200,7 @@ func decodeSession(text string) (*LiveSession, error) {
 
 // addSessions counts the sessions that a rule hits into its preview.
 func (p *Preview) addSessions(hit []LiveSession, incomplete string) {
-	p.STSSessions = int64(len(hit))
+	p.STSSessions, p.hit = int64(len(hit)), hit
 	for i := range hit {
 		s := &hit[i]
 		p.Agents = append(p.Agents, s.Claims.ClientID)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/writbroker/writ/audit"
+	"github.com/writbroker/writ/mint"
 	"github.com/writbroker/writ/policy"
 	"github.com/writbroker/writ/revocation"
 	"github.com/writbroker/writ/revocation/journal"
@@ -39,6 +40,8 @@ type Revocation struct {
 	Since      time.Time // when it was durable: what Ack's durations count from
 	// AuditFault is why the audit log has no record of it, or nil. The journal has one.
 	AuditFault error
+	// AWS is what becomes of the AWS sessions that the rule hits; nil if it hits none.
+	AWS *TakenBack
 }
 
 // RevokeNeed is the scope that an order needs: writ:revoke:<selector>/<value>, or, for a value
@@ -81,6 +84,7 @@ func (b *Broker) Revoke(ctx context.Context, op *Operator, order RevokeOrder) (*
 	out := &Revocation{Rule: rule}
 	if !order.Apply {
 		out.Preview = b.preview(ctx, rule)
+		out.AWS, _ = b.takenBack(&rule, out.Preview.hit)
 		return out, nil
 	}
 	rules := []revocation.Rule{rule}
@@ -98,17 +102,28 @@ func (b *Broker) Revoke(ctx context.Context, op *Operator, order RevokeOrder) (*
 	b.dropSessions()
 	out.AuditFault = b.recordRule(ctx, op, audit.KindRevocation, &rule, out.Result)
 	out.Preview = b.preview(ctx, rule) // now: nothing that can be slow comes before the rule
-	if out.Result.Durability == journal.DurableLocal && order.Wait == 0 {
-		// In force here and nowhere else yet: the answer says which verifiers have it.
-		order.Wait = localWait
-	}
-	if order.Wait > 0 {
-		wait, cancel := context.WithTimeout(ctx, order.Wait)
-		defer cancel()
-		report := b.cfg.Acks.Wait(wait, out.Result.Position, rule.ID, out.Since)
-		out.Ack = &report
-	}
+	var denies []mint.Deny
+	out.AWS, denies = b.denyAtAWS(ctx, &rule, out.Preview.hit)
+	b.await(ctx, out, order.Wait, denies)
 	return out, nil
+}
+
+// await fills in who has applied the rule, and what AWS denies, when all have and it does, or
+// after so long.
+func (b *Broker) await(ctx context.Context, out *Revocation, patience time.Duration, denies []mint.Deny) {
+	if out.Result.Durability == journal.DurableLocal && patience == 0 {
+		// In force here and nowhere else yet: the answer says which verifiers have it.
+		patience = localWait
+	}
+	if patience == 0 {
+		b.stateAtAWS(atOnce(), out.AWS, denies)
+		return
+	}
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	report := b.cfg.Acks.Wait(wait, out.Result.Position, out.Rule.ID, out.Since)
+	out.Ack = &report
+	b.stateAtAWS(wait, out.AWS, denies)
 }
 
 // previewTimeout bounds the look at shared counts.
@@ -234,6 +249,7 @@ func (b *Broker) Lift(ctx context.Context, op *Operator, id, reason string, appl
 	if err != nil {
 		return r, res, &UnavailableError{RetryAfter: retryRule, Detail: "the lift could not be made durable", Cause: err}
 	}
+	b.liftAtAWS(ctx, &r)
 	return r, res, b.mustRecord(b.recordRule(ctx, op, audit.KindLift, &r, res))
 }
 

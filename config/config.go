@@ -229,6 +229,22 @@ type AWS struct {
 	Audience string `yaml:"audience"`
 	// Timeout bounds the making of one session, with all attempts.
 	Timeout time.Duration `yaml:"timeout"`
+
+	// Revoker has AWS itself deny the sessions that rules hit; nil: they live to their end.
+	Revoker *AWSRevoker `yaml:"revoker"`
+}
+
+// AWSRevoker says with what credentials the broker writes into roles that sessions are denied.
+// They are apart from those that make sessions, since who may write a role's policies may do
+// almost anything with it. What is empty is found where the SDK looks for it.
+type AWSRevoker struct {
+	Profile         string `yaml:"profile"`
+	ConfigFile      string `yaml:"config_file"`
+	CredentialsFile string `yaml:"credentials_file"`
+	// Endpoint is another IAM than AWS's, and CAFile holds the roots that it is verified
+	// against; empty means the system's.
+	Endpoint string `yaml:"endpoint"`
+	CAFile   string `yaml:"ca_file"`
 }
 
 // Audit says where records go and how their chain is anchored.

@@ -102,5 +102,8 @@ func (c *Config) paths() []*string {
 			p = append(p, &s.X509.BundleFile)
 		}
 	}
+	if r := c.AWS.Revoker; r != nil {
+		p = append(p, &r.ConfigFile, &r.CredentialsFile, &r.CAFile)
+	}
 	return append(p, c.custodyPaths()...)
 }

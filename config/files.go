@@ -47,6 +47,11 @@ func (c *Config) CheckFiles() error {
 	k.readable("aws.ca_file", c.AWS.CAFile)
 	k.readable("aws.config_file", c.AWS.ConfigFile)
 	k.secret("aws.credentials_file", c.AWS.CredentialsFile, byAll)
+	if r := c.AWS.Revoker; r != nil {
+		k.readable("aws.revoker.ca_file", r.CAFile)
+		k.readable("aws.revoker.config_file", r.ConfigFile)
+		k.secret("aws.revoker.credentials_file", r.CredentialsFile, byAll)
+	}
 	for _, p := range []struct{ key, path string }{
 		{"store.path", filepath.Dir(c.Store.Path)},
 		{"revocation.journal_dir", c.Revocation.JournalDir},

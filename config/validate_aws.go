@@ -48,6 +48,24 @@ func (k *checker) aws() {
 	}
 	k.between("aws.timeout", a.Timeout, time.Second, time.Minute)
 	k.awsMode(a)
+	k.awsRevoker(a)
+}
+
+// awsRevoker refuses credentials that do both: whoever takes the broker's would have any right
+// in the roles.
+func (k *checker) awsRevoker(a AWS) {
+	r := a.Revoker
+	if r == nil {
+		return
+	}
+	if r.Endpoint != "" {
+		k.url("aws.revoker.endpoint", r.Endpoint)
+	} else if r.CAFile != "" {
+		k.fault("aws.revoker.ca_file", "is set, but there is no endpoint of your own", "set aws.revoker.endpoint, or remove it")
+	}
+	if a.Mode == AWSAssumeRole && r.Profile == a.Profile && r.CredentialsFile == a.CredentialsFile && r.ConfigFile == a.ConfigFile {
+		k.fault("aws.revoker", "has the credentials that make sessions", "give it a profile or a credentials_file of its own")
+	}
 }
 
 // awsMode refuses what says nothing in a mode: it would be thought to.

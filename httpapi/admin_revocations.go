@@ -57,6 +57,7 @@ func (a *API) revocation(r *broker.Revocation) *wire.RevokeResponse {
 			out.Position = r.Result.Position.String()
 		}
 	}
+	out.AWS = a.wireAWS(r.AWS, r.Applied)
 	if r.Ack != nil {
 		out.Ack = a.ackReport(*r.Ack, r.Applied && r.Result.Durability == journal.DurableLocal)
 	}
@@ -204,6 +205,9 @@ func (a *API) rule(ctx context.Context, _ *broker.Operator, r *http.Request, _ n
 	}
 	out.Ack = a.ackReport(a.cfg.Acks.Status(position, rule.ID, rule.CreatedAt), position.IsZero())
 	out.Refusals = a.refused(ctx, rule.ID)
+	if !rule.Quarantine {
+		out.AWS = a.wireAWS(a.cfg.Broker.AtAWS(ctx, rule), true)
+	}
 	return http.StatusOK, out, nil
 }
 

@@ -45,6 +45,36 @@ type RevokeResponse struct {
 	Durability string     `json:"durability,omitempty"`
 	Position   string     `json:"position,omitempty"`
 	Ack        *AckReport `json:"ack,omitempty"` // with wait_seconds, and while Durability is "local"
+	AWS        *AWSReport `json:"aws,omitempty"` // absent where it hits no AWS session
+}
+
+// AWSReport says what becomes of the AWS sessions that a rule hits. Broker and verifiers cannot
+// refuse them: AWS alone can.
+type AWSReport struct {
+	// Off says that this broker has no credentials to have AWS deny sessions.
+	Off       bool      `json:"off,omitempty"`
+	LiveUntil time.Time `json:"live_until"` // when the last of them ends by itself
+	Roles     []AWSRole `json:"roles"`
+	Note      string    `json:"note"` // what it means, and how long AWS may take
+}
+
+// States of a role's denies.
+const (
+	AWSPending = "pending" // it is being written, or not seen to stay
+	AWSDone    = "done"    // IAM has it, and has kept it for a while
+	AWSFailed  = "failed"  // the last attempt failed; it goes on
+)
+
+// AWSRole is what one role denies.
+type AWSRole struct {
+	Role       string     `json:"role"` // ARN
+	Sessions   int        `json:"sessions"`
+	Denies     []string   `json:"denies,omitempty"` // session, source_identity, whole_role; none where Off
+	Identities []string   `json:"source_identities,omitempty"`
+	Before     *time.Time `json:"before,omitempty"` // the cutoff, but for single sessions
+	Until      *time.Time `json:"until,omitempty"`  // when the denies are removed as spent
+	State      string     `json:"state,omitempty"`  // absent for a rule that is not applied
+	Detail     string     `json:"detail,omitempty"`
 }
 
 // Preview says what a rule hits: live tokens known to this cluster's counts.
@@ -108,6 +138,7 @@ type RuleStatus struct {
 	Rule     Rule       `json:"rule"`
 	Ack      *AckReport `json:"ack,omitempty"`
 	Refusals *Refused   `json:"refusals,omitempty"`
+	AWS      *AWSReport `json:"aws,omitempty"` // absent where no AWS session that it hits lives
 }
 
 // Refused says which tokens verifiers refused because of a rule, as they report it.

@@ -9,6 +9,7 @@ import (
 	"github.com/writbroker/writ/broker"
 	"github.com/writbroker/writ/config"
 	"github.com/writbroker/writ/mint/awssts"
+	"github.com/writbroker/writ/mint/awssts/revoker"
 )
 
 // openAWS makes the broker's way to AWS, if it has one, and names the audience that no token may
@@ -50,6 +51,34 @@ func (a *App) openAWS(ctx context.Context) (broker.SessionMinter, []string, erro
 	}
 	a.sessions = sessions
 	return sessions, reserved, nil
+}
+
+// openRevoker makes what has AWS deny sessions, if the configuration has one. It calls nobody.
+func (a *App) openRevoker(ctx context.Context) (broker.SessionRevoker, error) {
+	c := a.cfg.AWS.Revoker
+	if c == nil {
+		return nil, nil //nolint:nilnil // nil means none, to the broker too
+	}
+	roots, err := rootsOf(c.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("loading CA of the IAM endpoint: %w", err)
+	}
+	login := awssts.Login{Region: a.cfg.AWS.Region, Profile: c.Profile, ConfigFile: c.ConfigFile, CredentialsFile: c.CredentialsFile}
+	credentials, err := login.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	client := awssts.HTTPClient(roots, a.cfg.AWS.Timeout)
+	a.onClose(func() error { client.CloseIdleConnections(); return nil })
+	r, err := revoker.New(revoker.Config{
+		Region: a.cfg.AWS.Region, Endpoint: c.Endpoint, Credentials: credentials, HTTP: client,
+		Cell: a.store.Cells(), Logger: a.logger, Now: a.now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.running = append(a.running, func(ctx context.Context) error { return r.Run(ctx, a.broker) })
+	return r, nil
 }
 
 // rootsOf reads roots; without a file they are the system's, which is nil.

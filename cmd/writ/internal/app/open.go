@@ -294,8 +294,12 @@ func (a *App) openBroker(ctx context.Context, _ Options) error {
 	if err != nil {
 		return err
 	}
+	taker, err := a.openRevoker(ctx)
+	if err != nil {
+		return err
+	}
 	a.broker, err = broker.New(broker.Config{
-		AWS: sessions, Reserved: reserved,
+		AWS: sessions, Revoker: taker, Reserved: reserved,
 		Issuer: a.cfg.Issuer, Policy: a.policy.Current, Keys: a.rotator, Index: a.index,
 		Identity: &proofs{Registry: registry, cache: identity.NewCache(registry, a.jwks, a.cfg.Identity.CacheEntries)},
 		Recorder: a.journal, Acks: a.acks, Minter: minter, Audit: a.audit, Ledger: a.ledger,

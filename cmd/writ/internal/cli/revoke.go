@@ -146,7 +146,52 @@ func incomplete(r *wire.RevokeResponse) error {
 		return hinted(ExitIncomplete, fmt.Errorf("%d of %d connected verifiers have applied it", r.Ack.Acknowledged, r.Ack.Verifiers),
 			"the others refuse everything once they are stale for max_staleness; writ revocations list shows the rule")
 	}
-	return nil
+	return awsLeft(r)
+}
+
+// awsLeft is what AWS does not deny yet, though it was waited for, or could not be made to.
+func awsLeft(r *wire.RevokeResponse) error {
+	if r.AWS == nil || r.AWS.Off || !r.Applied {
+		return nil
+	}
+	left := 0
+	for _, role := range r.AWS.Roles {
+		if role.State == wire.AWSFailed || role.State == wire.AWSPending && r.Ack != nil {
+			left++
+		}
+	}
+	if left == 0 {
+		return nil
+	}
+	return hinted(ExitIncomplete, fmt.Errorf("%d of %d AWS roles do not deny the sessions yet", left, len(r.AWS.Roles)),
+		"the broker goes on trying; what it could not do stands beside each role")
+}
+
+func printAWS(w io.Writer, r *wire.AWSReport) {
+	if r == nil {
+		return
+	}
+	line(w, "  AWS sessions, the last of which ends %s:", r.LiveUntil.Format(time.RFC3339))
+	for _, role := range r.Roles {
+		state := role.State
+		switch {
+		case r.Off:
+			state = "not denied"
+		case state == "":
+			state = "would be denied"
+		}
+		if len(role.Denies) > 0 {
+			state += " by " + strings.Join(role.Denies, " and ")
+		}
+		if role.Before != nil {
+			state += ", all made before " + role.Before.Format(time.RFC3339)
+		}
+		line(w, "    %s: %d sessions, %s", role.Role, role.Sessions, state)
+		if role.Detail != "" {
+			line(w, "      %s", role.Detail)
+		}
+	}
+	line(w, "    %s", r.Note)
 }
 
 func printRevocation(w io.Writer, r *wire.RevokeResponse) {
@@ -172,6 +217,7 @@ func printRevocation(w io.Writer, r *wire.RevokeResponse) {
 	if p.Incomplete != "" {
 		line(w, "  note: %s", p.Incomplete)
 	}
+	printAWS(w, r.AWS)
 	if !r.Applied {
 		line(w, "  nothing was changed; --apply does it")
 		return

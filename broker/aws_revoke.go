@@ -1,0 +1,240 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/writbroker/writ/mint"
+	"github.com/writbroker/writ/revocation"
+)
+
+// SessionRevoker has AWS itself refuse sessions: mint/awssts/revoker. Its methods may be called
+// concurrently, and none waits for AWS but Wait.
+type SessionRevoker interface {
+	// Deny notes what should stand, for all replicas; within a second it returns.
+	Deny(ctx context.Context, denies []mint.Deny)
+	// Lift has the denies of a rule go. Until is when nobody can bring the rule back.
+	Lift(ctx context.Context, rule string, until time.Time)
+	// Wait gives how far denies have come, one status a role, when none is pending or ctx ends.
+	Wait(ctx context.Context, denies []mint.Deny) []mint.DenyStatus
+}
+
+// TakenBack is what becomes of the AWS sessions that a rule hits. Nobody but AWS can refuse
+// them: what it does not deny, lives on.
+type TakenBack struct {
+	// Off says that nothing has AWS deny sessions, in this broker.
+	Off bool
+	// LiveUntil is when the last of them ends by itself.
+	LiveUntil time.Time
+	Roles     []RoleTaken
+}
+
+// RoleTaken is the part of one role.
+type RoleTaken struct {
+	Role     string // ARN
+	Sessions int    // that the rule hits
+	// Kinds are what they are denied by. Identities are source identities, and Before the
+	// cutoff: whatever is denied by one or by the whole role, is so if AWS made it before then.
+	Kinds      []mint.DenyKind
+	Identities []string
+	Before     time.Time
+	Until      time.Time      // when the denies are spent
+	State      mint.DenyState // empty for a rule that is not applied
+	Detail     string
+}
+
+// maxNarrow is how many denies of one rule a role is given before a wider one stands for them:
+// the inline policies of a role have room for about 150 session names.
+const maxNarrow = 100
+
+// sessionGrain is what ends of single sessions are rounded up to, so that their denies share a
+// statement.
+const sessionGrain = 5 * time.Minute
+
+// deniesOf maps a rule, and the live sessions that it hits, to the narrowest denies that take
+// all of them back: an agent's sessions by its source identity, others by their names, and the
+// whole role where those are too many, or where the rule is for every token.
+//
+// Denies by identity and by role have a cutoff that lies ahead: a replica that has not applied
+// the rule yet may make sessions until max_staleness after it, when it refuses by itself, by a
+// clock that differs as AWS's does. Those that it makes are in no ledger yet. Single sessions
+// are denied whenever they were made, and late ones are found by DueDenies.
+func (b *Broker) deniesOf(r *revocation.Rule, hit []LiveSession) []mint.Deny {
+	byRole := map[string][]LiveSession{}
+	for _, s := range hit {
+		byRole[s.Role] = append(byRole[s.Role], s)
+	}
+	var out []mint.Deny
+	for role, sessions := range byRole {
+		out = append(out, b.roleDenies(r, role, sessions)...)
+	}
+	slices.SortFunc(out, func(a, b mint.Deny) int {
+		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Value, b.Value))
+	})
+	return slices.Compact(out)
+}
+
+func (b *Broker) roleDenies(r *revocation.Rule, role string, sessions []LiveSession) []mint.Deny {
+	wide := mint.Deny{Rule: r.ID, Role: role, Before: b.cutoff(r)}
+	wide.Expires = wide.Before.Add(b.cfg.Limits.ruleLife())
+	whole := wide
+	whole.Kind = mint.DenyRole
+	if r.Selector == revocation.SelectAll {
+		return []mint.Deny{whole}
+	}
+	seen := map[mint.Deny]bool{}
+	var out []mint.Deny
+	for i := range sessions {
+		d := wide
+		if s := &sessions[i]; isItself(r, s) {
+			d.Kind, d.Value = mint.DenyIdentity, s.SourceIdentity
+		} else {
+			d.Kind, d.Value = mint.DenySession, s.Name
+			// A name is one session's: it is denied whenever AWS says that it was made.
+			d.Expires = s.Expires.Add(b.cfg.Limits.Skew + sessionGrain).Truncate(sessionGrain)
+			d.Before = d.Expires
+		}
+		if !seen[d] {
+			seen[d] = true
+			out = append(out, d)
+		}
+	}
+	if len(out) > maxNarrow {
+		return []mint.Deny{whole}
+	}
+	return out
+}
+
+// isItself reports whether a session is by the principal that the rule names, acting for
+// itself if the rule is about a subject: all that has its source identity is the rule's.
+func isItself(r *revocation.Rule, s *LiveSession) bool {
+	return (r.Selector == revocation.SelectAgent || r.Selector == revocation.SelectSubject && s.Claims.Subject == r.Value) &&
+		s.Claims.ClientID == r.Value && s.SourceIdentity != ""
+}
+
+// cutoff is when each replica has applied a rule, or makes no sessions, by anybody's clock.
+func (b *Broker) cutoff(r *revocation.Rule) time.Time {
+	return r.CreatedAt.Add(b.cfg.Limits.MaxStaleness + 2*b.cfg.Limits.Skew)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// DueDenies is what AWS should deny by the rules and sessions that are known now: those of other
+// replicas too, and sessions that were made by one that had not applied a rule. It is called
+// about every minute, for as long as the broker runs.
+func (b *Broker) DueDenies(ctx context.Context) []mint.Deny {
+	all, _ := b.ledger.liveSessions(ctx) // what is missing is there the next time
+	byRule := map[string][]LiveSession{}
+	for _, s := range all {
+		if hit, ok := b.cfg.Index.Revoked(s.Claims, s.KeyID); ok {
+			byRule[hit.RuleID] = append(byRule[hit.RuleID], *s)
+		}
+	}
+	var out []mint.Deny
+	for id, hit := range byRule {
+		if r, ok := b.cfg.Index.Rule(id); ok {
+			out = append(out, b.deniesOf(&r, hit)...)
+		}
+	}
+	b.cutoffs.add(out, b.cfg.Now(), b.cfg.Index)
+	return out
+}
+
+// LiftedRule reports whether a rule was lifted.
+func (b *Broker) LiftedRule(id string) bool {
+	_, lifted := b.cfg.Index.Lifted(id)
+	return lifted
+}
+
+// takenBack says what becomes of the sessions that a rule hits; nil if there are none.
+func (b *Broker) takenBack(r *revocation.Rule, hit []LiveSession) (*TakenBack, []mint.Deny) {
+	if len(hit) == 0 {
+		return nil, nil
+	}
+	out := &TakenBack{Off: b.cfg.Revoker == nil}
+	sessions := map[string]int{}
+	for i := range hit {
+		sessions[hit[i].Role]++
+		out.LiveUntil = later(out.LiveUntil, hit[i].Expires)
+	}
+	denies := b.deniesOf(r, hit)
+	for _, d := range denies {
+		if n := len(out.Roles); n == 0 || out.Roles[n-1].Role != d.Role {
+			out.Roles = append(out.Roles, RoleTaken{Role: d.Role, Sessions: sessions[d.Role]})
+		}
+		role := &out.Roles[len(out.Roles)-1]
+		role.Until = later(role.Until, d.Expires)
+		if !slices.Contains(role.Kinds, d.Kind) {
+			role.Kinds = append(role.Kinds, d.Kind)
+		}
+		switch d.Kind {
+		case mint.DenyIdentity:
+			role.Before, role.Identities = d.Before, append(role.Identities, d.Value)
+		case mint.DenyRole:
+			role.Before = d.Before
+		case mint.DenySession:
+		}
+	}
+	return out, denies
+}
+
+// denyAtAWS has AWS refuse the sessions that a rule in force hits. What it takes is bounded,
+// and fails nothing: DueDenies finds again what is lost here.
+func (b *Broker) denyAtAWS(ctx context.Context, r *revocation.Rule, hit []LiveSession) (*TakenBack, []mint.Deny) {
+	taken, denies := b.takenBack(r, hit)
+	if taken == nil || taken.Off {
+		return taken, nil
+	}
+	b.cutoffs.add(denies, b.cfg.Now(), b.cfg.Index)
+	b.cfg.Revoker.Deny(ctx, denies)
+	return taken, denies
+}
+
+// stateAtAWS says how far the denies have come when none is pending, or ctx ends.
+func (b *Broker) stateAtAWS(ctx context.Context, taken *TakenBack, denies []mint.Deny) {
+	if taken == nil || taken.Off {
+		return
+	}
+	for _, s := range b.cfg.Revoker.Wait(ctx, denies) {
+		for i := range taken.Roles {
+			if role := &taken.Roles[i]; role.Role == s.Role {
+				role.State, role.Detail = s.State, s.Detail
+			}
+		}
+	}
+}
+
+// AtAWS says what has become of the AWS sessions that a rule in force hits; nil if none lives.
+func (b *Broker) AtAWS(ctx context.Context, r revocation.Rule) *TakenBack {
+	ctx, cancel := context.WithTimeout(ctx, previewTimeout)
+	defer cancel()
+	hit, _ := b.ledger.Sessions(ctx, r)
+	taken, denies := b.takenBack(&r, hit)
+	b.stateAtAWS(atOnce(), taken, denies)
+	return taken
+}
+
+// atOnce is a context in which nothing is waited for.
+func atOnce() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// liftAtAWS has the denies of a rule go, once those of others that hit the same sessions stand.
+func (b *Broker) liftAtAWS(ctx context.Context, r *revocation.Rule) {
+	if b.cfg.Revoker == nil || r.Quarantine {
+		return
+	}
+	due, cancel := context.WithTimeout(context.WithoutCancel(ctx), previewTimeout)
+	defer cancel()
+	b.cfg.Revoker.Deny(ctx, b.DueDenies(due))
+	b.cfg.Revoker.Lift(ctx, r.ID, r.ExpiresAt)
+}
