@@ -76,8 +76,7 @@ func (c *cutoffs) mayDeny(claims *token.Claims) bool {
 }
 
 // deniedAtAWS refuses to give out a session that AWS denies already, until one can be made that
-// it does not: half a minute after a rule at most. AWS keeps time by its own clock, and rounds
-// to the second.
+// it does not: for as long after a rule as another replica might not have applied it.
 func (x *exchange) deniedAtAWS(s *mint.Session) error {
 	cutoff := x.cutoffs.of(s.Role, s.SourceIdentity)
 	if !s.Issued.Before(cutoff) {

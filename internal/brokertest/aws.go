@@ -2,14 +2,19 @@ package brokertest
 
 import (
 	"net/http"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/writbroker/writ/broker"
+	"github.com/writbroker/writ/internal/iamtest"
 	"github.com/writbroker/writ/internal/ststest"
 	"github.com/writbroker/writ/mint/awssts"
+	"github.com/writbroker/writ/mint/awssts/revoker"
+	"github.com/writbroker/writ/store"
+	"github.com/writbroker/writ/store/bolt"
 	"github.com/writbroker/writ/token"
 )
 
@@ -53,6 +58,9 @@ type AWS struct {
 	Sessions *awssts.Sessions
 	// Change is the last word on the minter's parts.
 	Change func(*awssts.Config)
+	// IAM, if it is set, takes sessions back, through Revoker, which whoever has the World runs.
+	IAM     *iamtest.Server
+	Revoker *revoker.Revoker
 	// Entries are how many sessions are kept; see awssts.SessionsConfig.
 	Entries int
 
@@ -93,4 +101,27 @@ func (a *AWS) Join(tb testing.TB, c *broker.Config) {
 	a.Sessions, err = awssts.NewSessions(awssts.SessionsConfig{Minter: minter, Entries: a.Entries})
 	must(tb, err)
 	c.AWS = a.Sessions
+	if a.IAM != nil {
+		a.deny(tb, c)
+	}
+}
+
+// deny makes the revoker. Its time goes on, from where the World's stands: it waits for what it
+// wrote to stay.
+func (a *AWS) deny(tb testing.TB, c *broker.Config) {
+	tb.Helper()
+	sealer, err := store.NewSealer(make([]byte, 32))
+	must(tb, err)
+	db, err := bolt.Open(tb.Context(), bolt.Config{Path: filepath.Join(tb.TempDir(), "denies.db"), Sealer: sealer, Now: c.Now})
+	must(tb, err)
+	tb.Cleanup(func() { _ = db.Close() })
+	begun := time.Now()
+	a.Revoker, err = revoker.New(revoker.Config{
+		Region: ststest.Region, Endpoint: "http://iam.test", HTTP: &http.Client{Transport: a.IAM}, Cell: db.Cells(),
+		Credentials: credentials.NewStaticCredentialsProvider("AKIAREVOKER", "secret", ""),
+		Now:         func() time.Time { return c.Now().Add(time.Since(begun)) },
+		Settle:      50 * time.Millisecond, Every: 100 * time.Millisecond,
+	})
+	must(tb, err)
+	c.Revoker = a.Revoker
 }

@@ -1,0 +1,231 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/writbroker/writ/broker"
+	"github.com/writbroker/writ/internal/brokertest"
+	"github.com/writbroker/writ/internal/iamtest"
+	"github.com/writbroker/writ/mint"
+	"github.com/writbroker/writ/mint/awssts"
+	"github.com/writbroker/writ/mint/awssts/denylist"
+	"github.com/writbroker/writ/revocation"
+)
+
+// newDenying is a cloud whose revoker runs.
+func newDenying(t *testing.T) *cloud {
+	t.Helper()
+	a := brokertest.NewAWS(awssts.WebIdentity)
+	a.IAM = iamtest.New(iamtest.Options{Roles: []string{brokertest.LakeRole, brokertest.AuditRole}})
+	c := &cloud{newWorld(t, a.Options(t)), a}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Revoker.Run(ctx, c.Broker) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// takeBack revokes, and waits for AWS.
+func (c *cloud) takeBack(sel revocation.Selector, value string, changes ...func(*broker.RevokeOrder)) *broker.Revocation {
+	c.tb.Helper()
+	order := broker.RevokeOrder{Selector: sel, Value: value, Apply: true, Wait: 20 * time.Second}
+	for _, change := range changes {
+		change(&order)
+	}
+	out, err := c.Broker.Revoke(c.tb.Context(), broker.BreakGlass(0), order)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	return out
+}
+
+func reissued(o *broker.RevokeOrder) { o.AllowReissue = true }
+
+// denied is what a role denies in truth, as "kind value".
+func (c *cloud) denied(role string) []string {
+	c.tb.Helper()
+	entries, err := denylist.Parse(c.IAM.Policy(role, denylist.PolicyName))
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, fmt.Sprintf("%s %s", e.Kind, e.Value))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// eventually waits for something that happens behind.
+func (c *cloud) eventually(what string, holds func() bool) {
+	c.tb.Helper()
+	for range 2000 {
+		if holds() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	c.tb.Fatalf("%s: it did not come to that; the role denies %v", what, c.denied(brokertest.LakeRole))
+}
+
+// Whatever the selector, exactly the sessions that it hits are denied, as narrowly as can be.
+func TestRevokingDeniesAtAWS(t *testing.T) {
+	one := func(s *mint.Session) string { return "session " + s.Name }
+	for name, row := range map[string]struct {
+		sel   revocation.Selector
+		value func(c *cloud, forAlice *mint.Session) string
+		want  func(forAlice, itself, helper *mint.Session) []string
+	}{
+		"an agent": {revocation.SelectAgent, is("k8s:analyst"), func(_, s, _ *mint.Session) []string {
+			return []string{"source identity " + s.SourceIdentity}
+		}},
+		"an agent as a subject": {revocation.SelectSubject, is("k8s:analyst"), func(_, s, _ *mint.Session) []string {
+			return []string{"source identity " + s.SourceIdentity}
+		}},
+		"a person": {revocation.SelectSubject, is("user:alice"), func(s, _, _ *mint.Session) []string { return []string{one(s)} }},
+		"a token": {revocation.SelectToken, func(_ *cloud, s *mint.Session) string { return s.Claims.ID },
+			func(s, _, _ *mint.Session) []string { return []string{one(s)} }},
+		"a task":    {revocation.SelectTask, is("t"), func(s, _, _ *mint.Session) []string { return []string{one(s)} }},
+		"a role":    {revocation.SelectRole, is("lake"), func(a, b, h *mint.Session) []string { return []string{one(a), one(b), one(h)} }},
+		"an issuer": {revocation.SelectIssuer, is("user:"), func(s, _, _ *mint.Session) []string { return []string{one(s)} }},
+		"a key": {revocation.SelectKey, func(_ *cloud, s *mint.Session) string { return s.KeyID },
+			func(a, b, h *mint.Session) []string { return []string{one(a), one(b), one(h)} }},
+		"all": {revocation.SelectAll, is(""), func(_, _, _ *mint.Session) []string { return []string{"whole role "} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newDenying(t)
+			forAlice, _ := c.session(c.person("alice"), actor(c.workload("analyst")), task("t"))
+			itself, _ := c.session(c.workload("analyst"))
+			helper, _ := c.session(c.workload("helper"))
+			out := c.takeBack(row.sel, row.value(c, forAlice))
+			if out.AWS == nil || len(out.AWS.Roles) != 1 || out.AWS.Roles[0].State != mint.DenyDone || out.AWS.Roles[0].Role != brokertest.LakeRole {
+				t.Fatalf("got %+v", out.AWS)
+			}
+			want := row.want(forAlice, itself, helper)
+			slices.Sort(want)
+			if got := c.denied(brokertest.LakeRole); !slices.Equal(got, want) {
+				t.Errorf("denies %v, want %v", got, want)
+			}
+			if got := c.IAM.Policy(brokertest.AuditRole, denylist.PolicyName); got != "" {
+				t.Errorf("a role without sessions denies %s", got)
+			}
+		})
+	}
+}
+
+func is(v string) func(*cloud, *mint.Session) string {
+	return func(*cloud, *mint.Session) string { return v }
+}
+
+// Without credentials for it, the answer says that AWS is not told, and until when that matters.
+func TestRevokingWithoutARevoker(t *testing.T) {
+	c := newCloud(t, awssts.AssumeRole)
+	s, _ := c.session(c.workload("analyst"))
+	out := c.takeBack(revocation.SelectAgent, "k8s:analyst")
+	if out.AWS == nil || !out.AWS.Off || !out.AWS.LiveUntil.Equal(s.Expires.Truncate(time.Second)) || out.AWS.Roles[0].State != "" {
+		t.Errorf("got %+v", out.AWS)
+	}
+	if out := c.takeBack(revocation.SelectAgent, "k8s:helper"); out.AWS != nil {
+		t.Errorf("of an agent without sessions: %+v", out.AWS)
+	}
+}
+
+func TestADryRunTellsAWSNothing(t *testing.T) {
+	c := newDenying(t)
+	c.session(c.workload("analyst"))
+	out := c.takeBack(revocation.SelectAgent, "k8s:analyst", func(o *broker.RevokeOrder) { o.Apply = false })
+	if out.AWS == nil || len(out.AWS.Roles) != 1 || !slices.Equal(out.AWS.Roles[0].Kinds, []mint.DenyKind{mint.DenyIdentity}) || out.AWS.Roles[0].State != "" {
+		t.Errorf("got %+v", out.AWS)
+	}
+	if n := c.IAM.Calls("PutRolePolicy"); n != 0 {
+		t.Errorf("%d writes", n)
+	}
+}
+
+// A session that a replica makes which has not applied the rule is denied as well: by the
+// cutoff if it has the identity, and else when it is in the ledger.
+func TestLateSessionsAreDenied(t *testing.T) {
+	c := newDenying(t)
+	early, _ := c.session(c.person("alice"), actor(c.workload("analyst")), task("t"))
+	c.takeBack(revocation.SelectTask, "t")
+	late := atAWS("user:alice", "k8s:analyst", "t", c.Now().Add(time.Hour))
+	c.Ledger.Session(t.Context(), late)
+	c.eventually("a late session", func() bool { return slices.Contains(c.denied(brokertest.LakeRole), "session "+late.Name) })
+	if !slices.Contains(c.denied(brokertest.LakeRole), "session "+early.Name) {
+		t.Error("the early session is not denied any more")
+	}
+
+	c = newDenying(t)
+	c.session(c.workload("analyst"))
+	c.takeBack(revocation.SelectAgent, "k8s:analyst")
+	entries, err := denylist.Parse(c.IAM.Policy(brokertest.LakeRole, denylist.PolicyName))
+	if err != nil || len(entries) != 1 {
+		t.Fatal(entries, err)
+	}
+	if last := c.Now().Add(brokertest.MaxStaleness + 2*brokertest.Skew); entries[0].Before.Before(last) || entries[0].Expires.Before(last.Add(brokertest.MaxTTL)) {
+		t.Errorf("a replica may make sessions until %s, and the deny is %+v", last, entries[0])
+	}
+}
+
+// Where single sessions have no room, the whole role is denied, and the answer says so.
+func TestManySessionsAreTheWholeRole(t *testing.T) {
+	c := newDenying(t)
+	for i := range 101 {
+		s := atAWS("user:alice", "k8s:analyst", fmt.Sprint("t", i), c.Now().Add(time.Hour))
+		s.Claims.ID = fmt.Sprintf("019f4199-6600-791d-910d-%012d", i)
+		s.Name = fmt.Sprintf("d-%d", i)
+		c.Ledger.Session(t.Context(), s)
+	}
+	out := c.takeBack(revocation.SelectSubject, "user:alice")
+	if got := c.denied(brokertest.LakeRole); !slices.Equal(got, []string{"whole role "}) ||
+		!slices.Equal(out.AWS.Roles[0].Kinds, []mint.DenyKind{mint.DenyRole}) || out.AWS.Roles[0].Sessions != 101 {
+		t.Errorf("denies %v, says %+v", got, out.AWS.Roles)
+	}
+}
+
+// No credentials leave that AWS would deny for a rule that does not hit them; after the cutoff
+// there are new ones, and none from before are kept.
+func TestNoSessionsThatACutoffCatches(t *testing.T) {
+	c := newDenying(t)
+	c.session(c.workload("analyst"))
+	c.Advance(time.Second)
+	c.takeBack(revocation.SelectAgent, "k8s:analyst", reissued)
+	c.Pass(t, 2*brokertest.Skew)
+	err := c.noSession(broker.ErrUnavailable, c.workload("analyst"))
+	var unavailable *broker.UnavailableError
+	if !errors.As(err, &unavailable) || unavailable.RetryAfter <= 0 || unavailable.RetryAfter > brokertest.MaxStaleness+2*time.Second {
+		t.Fatalf("got %v", err)
+	}
+	c.session(c.workload("helper")) // of others there are
+	c.Pass(t, unavailable.RetryAfter)
+	s, _ := c.session(c.workload("analyst"))
+	if again, _ := c.session(c.workload("analyst")); again != s {
+		t.Error("what was made after the cutoff is not kept")
+	}
+}
+
+// Lifting a rule removes its denies; what another rule denies stays.
+func TestLiftingGivesBackAtAWS(t *testing.T) {
+	c := newDenying(t)
+	s, _ := c.session(c.person("alice"), actor(c.workload("analyst")), task("t"))
+	agent := c.takeBack(revocation.SelectAgent, "k8s:analyst", reissued)
+	c.takeBack(revocation.SelectTask, "t")
+	if got := len(c.denied(brokertest.LakeRole)); got != 2 {
+		t.Fatalf("denies %v", c.denied(brokertest.LakeRole))
+	}
+	c.lift(agent.Rule.ID)
+	c.eventually("the lift", func() bool { return slices.Equal(c.denied(brokertest.LakeRole), []string{"session " + s.Name}) })
+	if status := c.AtAWS(t.Context(), agent.Rule); status == nil {
+		t.Error("the live session is not told of")
+	}
+}
