@@ -60,7 +60,7 @@ func TestContainerCredentials(t *testing.T) {
 		"all that can be said":          {"?role=default&scope=lake:read:hr/x&task=t&requested_ttl=900", c.helper(), "lake:read:hr/x"},
 		"a bearer":                      {"?scope=lake:read:hr/x", "Bearer " + c.helper(), "lake:read:hr/x"},
 		"no scope is the profile":       {"", c.helper(), "lake:read:sales/**"},
-		"a role by ARN":                 {"?role=" + url.QueryEscape(brokertest.LakeRole), c.helper(), "lake:read:sales/**"},
+		"a role by ARN":                 {"?task=v&role=" + url.QueryEscape(brokertest.LakeRole), c.helper(), "lake:read:sales/**"},
 		"several scopes, as in a form":  {"?scope=lake:read:a/b+lake:read:c/d", c.helper(), "lake:read:a/b lake:read:c/d"},
 		"a parameter that says nothing": {"?role=&scope=&task=u", c.helper(), "lake:read:sales/**"},
 	} {

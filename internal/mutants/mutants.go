@@ -18,6 +18,7 @@ func All() []Mutant {
 		awskms(),
 		awssts(),
 		broker(),
+		denies(),
 		identity(),
 		keys(),
 		mint(),

@@ -88,6 +88,33 @@ func (a *account) stay(t *testing.T, asked []mint.Deny, when string) {
 	}
 }
 
+// Done is said of what has stayed: not while others write over it.
+func TestDoneHasStayed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccount(t, iamtest.Options{})
+		r := a.replica()
+		defer a.run(r, source{})()
+		d := deny(lake, "agent-1")
+		r.Deny(t.Context(), []mint.Deny{d})
+		over := false
+		var other sync.WaitGroup
+		other.Go(func() {
+			for range 30 {
+				time.Sleep(time.Second)
+				a.iam.SetPolicy(lake, denylist.PolicyName, "")
+			}
+			over = true
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		got := r.Wait(ctx, []mint.Deny{d})
+		if len(got) != 1 || got[0].State != mint.DenyDone || !over || !a.denies(d) {
+			t.Errorf("got %+v, while others wrote: %v, denied: %v", got, !over, a.denies(d))
+		}
+		other.Wait()
+	})
+}
+
 // A replica that only finds the plan in the store keeps up what others noted.
 func TestAnotherReplicaRepairs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -88,6 +88,7 @@ func (e *env) showCommand(a *access) *cobra.Command {
 				if st.Ack != nil {
 					line(w, "  %d of %d connected verifiers have applied it", st.Ack.Acknowledged, st.Ack.Verifiers)
 				}
+				printAWS(w, st.AWS)
 				printRefused(w, st.Refusals)
 			})
 		},

@@ -1,0 +1,94 @@
+package mutants
+
+// denies breaks how AWS sessions are taken back: whom AWS denies, for how long, and whether it
+// goes on doing so.
+func denies() []Mutant {
+	revoker, here := []string{"./mint/awssts/revoker"}, []string{"./broker"}
+	return []Mutant{
+		{
+			"denies: a role is looked at until it is right once", "mint/awssts/revoker/run.go",
+			"done := at.settled && len(at.at.entries) == 0 && !r.anyLive(arn)", "done := at.settled",
+			revoker, "^TestFiftyWriters$",
+		},
+		{
+			"denies: one clean look is done", "mint/awssts/revoker/run.go",
+			"now.Sub(at.cleanAt) >= r.cfg.Settle", "now.Sub(at.cleanAt) >= 0",
+			revoker, "^TestDoneHasStayed$",
+		},
+		{
+			"denies: what a replica noted is its own matter", "mint/awssts/revoker/revoker.go",
+			"if intact && !theirs.join(mine, now) {", "if intact {",
+			revoker, "^TestAnotherReplicaRepairs$",
+		},
+		{
+			"denies: a forged plan stops all", "mint/awssts/revoker/revoker.go",
+			"\t\tintact = false\n", "\t\treturn err\n",
+			revoker, "^TestStoreAwayOrForged$",
+		},
+		{
+			"denies: a role of the name in another account will do", "mint/awssts/revoker/role.go",
+			"aws.ToString(out.Role.Arn) != role", "aws.ToString(out.Role.Arn) == \"\"",
+			revoker, "^TestFaultsAreNamed$",
+		},
+		{
+			"denies: the role's other policies take no room", "mint/awssts/revoker/role.go",
+			"size += Size(document)", "size += 0 * Size(document)",
+			revoker, "^TestLiftNarrowsWhatWasWidened$",
+		},
+		{
+			"denies: a lift takes what another rule asks for", "mint/awssts/revoker/plan.go",
+			"\t\tcase p.stands(d):\n", "\t\tcase len(p.Lifted) == 0:\n",
+			revoker, "^TestLift$",
+		},
+		{
+			"denies: a lifted rule's denies stay in the policy", "mint/awssts/revoker/role.go",
+			"slices.ContainsFunc(w.lifted, e.Holds)", "slices.Contains([]denylist.Entry(nil), e)",
+			revoker, "^TestLift$",
+		},
+		{
+			"denies: a lift elsewhere is not looked at", "mint/awssts/revoker/run.go",
+			"r.plan.stands(d) && src.LiftedRule(d.Rule)", "!r.plan.stands(d) && src.LiftedRule(d.Rule)",
+			revoker, "^TestLiftedElsewhere$",
+		},
+		{
+			"denies: spent denies stay", "mint/awssts/revoker/run.go",
+			"len(at.at.entries) == 0 && !r.anyLive(arn)", "!r.anyLive(arn)",
+			revoker, "^TestFiftyWriters$",
+		},
+		{
+			"denies: the cutoff is the rule's own time", "broker/aws_revoke.go",
+			"r.CreatedAt.Add(b.cfg.Limits.MaxStaleness + 2*b.cfg.Limits.Skew)", "r.CreatedAt.Add(b.cfg.Limits.Skew)",
+			here, "^TestLateSessionsAreDenied$",
+		},
+		{
+			"denies: late sessions are not looked for", "broker/aws_revoke.go",
+			"byRule[hit.RuleID] = append(byRule[hit.RuleID], *s)", "byRule[hit.RuleID] = nil",
+			here, "^TestLateSessionsAreDenied$",
+		},
+		{
+			"denies: an agent falls with one of those it acts for", "broker/aws_revoke.go",
+			"s.Claims.ClientID == r.Value && ", "",
+			here, "^TestRevokingDeniesAtAWS$",
+		},
+		{
+			"denies: more names than have room", "broker/aws_revoke.go",
+			"if len(out) > maxNarrow {", "if len(out) > 10*maxNarrow {",
+			here, "^TestManySessionsAreTheWholeRole$",
+		},
+		{
+			"denies: a dry run writes", "broker/revoke.go",
+			"out.AWS, _ = b.takenBack(&rule, out.Preview.hit)", "out.AWS, _ = b.denyAtAWS(ctx, &rule, out.Preview.hit)",
+			here, "^TestADryRunTellsAWSNothing$",
+		},
+		{
+			"denies: a session leaves that AWS denies already", "broker/aws_cutoff.go",
+			"if !s.Issued.Before(cutoff) {", "if s.Issued.Before(cutoff) {",
+			here, "^TestNoSessionsThatACutoffCatches$",
+		},
+		{
+			"denies: a session that AWS denies is kept", "broker/aws.go",
+			"return !hit && !b.cutoffs.mayDeny(c)", "return !hit",
+			here, "^TestNoSessionsThatACutoffCatches$",
+		},
+	}
+}
