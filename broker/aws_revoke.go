@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/writbroker/writ/mint"
@@ -49,6 +50,9 @@ type RoleTaken struct {
 // the inline policies of a role have room for about 150 session names.
 const maxNarrow = 100
 
+// slowestCall is how long after the decision AWS may make a session, at most.
+const slowestCall = time.Minute
+
 // sessionGrain is what ends of single sessions are rounded up to, so that their denies share a
 // statement.
 const sessionGrain = 5 * time.Minute
@@ -59,8 +63,8 @@ const sessionGrain = 5 * time.Minute
 //
 // Denies by identity and by role have a cutoff that lies ahead: a replica that has not applied
 // the rule yet may make sessions until max_staleness after it, when it refuses by itself, by a
-// clock that differs as AWS's does. Those that it makes are in no ledger yet. Single sessions
-// are denied whenever they were made, and late ones are found by DueDenies.
+// clock that differs as AWS's does. Those that it makes are in no ledger yet. Where sessions
+// are denied by name, DueDenies finds the late ones.
 func (b *Broker) deniesOf(r *revocation.Rule, hit []LiveSession) []mint.Deny {
 	byRole := map[string][]LiveSession{}
 	for _, s := range hit {
@@ -92,9 +96,10 @@ func (b *Broker) roleDenies(r *revocation.Rule, role string, sessions []LiveSess
 			d.Kind, d.Value = mint.DenyIdentity, s.SourceIdentity
 		} else {
 			d.Kind, d.Value = mint.DenySession, s.Name
-			// A name is one session's: it is denied whenever AWS says that it was made.
-			d.Expires = s.Expires.Add(b.cfg.Limits.Skew + sessionGrain).Truncate(sessionGrain)
-			d.Before = d.Expires
+			// No later than needed, though a name is one session's: where names have no room, the
+			// whole role is denied up to the latest cutoff.
+			d.Before = later(d.Before, s.Issued.Add(slowestCall+2*b.cfg.Limits.Skew))
+			d.Expires = later(d.Before, s.Expires.Add(b.cfg.Limits.Skew+sessionGrain).Truncate(sessionGrain))
 		}
 		if !seen[d] {
 			seen[d] = true
@@ -130,7 +135,12 @@ func later(a, b time.Time) time.Time {
 // replicas too, and sessions that were made by one that had not applied a rule. It is called
 // about every minute, for as long as the broker runs.
 func (b *Broker) DueDenies(ctx context.Context) []mint.Deny {
-	all, _ := b.ledger.liveSessions(ctx) // what is missing is there the next time
+	now := b.cfg.Now()
+	if !b.due.begin(b.cfg.Index.Changes(), now) {
+		return nil
+	}
+	all, incomplete := b.ledger.liveSessions(ctx)
+	b.due.end(incomplete == "", now.Add(b.cfg.Limits.MaxStaleness+2*b.cfg.Limits.Skew+slowestCall))
 	byRule := map[string][]LiveSession{}
 	for _, s := range all {
 		if hit, ok := b.cfg.Index.Revoked(s.Claims, s.KeyID); ok {
@@ -145,6 +155,39 @@ func (b *Broker) DueDenies(ctx context.Context) []mint.Deny {
 	}
 	b.cutoffs.add(out, b.cfg.Now(), b.cfg.Index)
 	return out
+}
+
+// dueState keeps the shared sessions, which may be many, from being read for nothing: after a
+// rule they are, until no replica can make sessions that it hits; and every so often.
+type dueState struct {
+	mu      sync.Mutex
+	changes uint64    // of the index, at the last look
+	changed bool      // it was another than at the look before
+	until   time.Time // sessions may still come that a rule hits
+	next    time.Time // when to look anyway
+}
+
+const dueAnyway = 10 * time.Minute
+
+func (d *dueState) begin(changes uint64, now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.changes == changes && now.After(d.until) && now.Before(d.next) {
+		return false
+	}
+	d.changed = d.changed || d.changes != changes
+	d.changes, d.next = changes, now.Add(dueAnyway)
+	return true
+}
+
+// end notes that a look saw all sessions, or not: then there is another soon.
+func (d *dueState) end(complete bool, until time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.changed || !complete {
+		d.until = until
+	}
+	d.changed = false
 }
 
 // LiftedRule reports whether a rule was lifted.

@@ -111,6 +111,13 @@ func TestRevokingDeniesAtAWS(t *testing.T) {
 			if out.AWS == nil || len(out.AWS.Roles) != 1 || out.AWS.Roles[0].State != mint.DenyDone || out.AWS.Roles[0].Role != brokertest.LakeRole {
 				t.Fatalf("got %+v", out.AWS)
 			}
+			// A cutoff that lies further ahead would deny new sessions, where the role is widened.
+			entries, err := denylist.Parse(c.IAM.Policy(brokertest.LakeRole, denylist.PolicyName))
+			for _, e := range entries {
+				if e.Before.After(c.Now().Add(brokertest.MaxStaleness + 2*brokertest.Skew + time.Minute)) {
+					t.Errorf("%+v denies what is made later (%v)", e, err)
+				}
+			}
 			want := row.want(forAlice, itself, helper)
 			slices.Sort(want)
 			if got := c.denied(brokertest.LakeRole); !slices.Equal(got, want) {
@@ -190,6 +197,27 @@ func TestLateSessionsAreDenied(t *testing.T) {
 	}
 	if last := c.Now().Add(brokertest.MaxStaleness + 2*brokertest.Skew); entries[0].Before.Before(last) || entries[0].Expires.Before(last.Add(brokertest.MaxTTL)) {
 		t.Errorf("a replica may make sessions until %s, and the deny is %+v", last, entries[0])
+	}
+}
+
+// Sessions are looked at while a rule may still find some, after each change, and every so often:
+// not each time, since they may be many.
+func TestDueDeniesRest(t *testing.T) {
+	c := newCloud(t, awssts.AssumeRole)
+	c.session(c.workload("analyst"))
+	c.Revoke(t, revocation.SelectAgent, "k8s:analyst")
+	for _, step := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 1}, {brokertest.MaxStaleness, 1}, {2 * time.Minute, 1}, {3 * time.Minute, 0}, {9 * time.Minute, 1}, {time.Second, 0}} {
+		c.Advance(step.after)
+		if got := c.DueDenies(t.Context()); len(got) != step.want {
+			t.Fatalf("after %s more: %d due, want %d", step.after, len(got), step.want)
+		}
+	}
+	c.Revoke(t, revocation.SelectSubject, "user:bob")
+	if got := c.DueDenies(t.Context()); len(got) != 1 {
+		t.Errorf("after a change: %d due", len(got))
 	}
 }
 

@@ -105,6 +105,7 @@ type Broker struct {
 	refusals *refusals
 	reserved map[string]bool
 	cutoffs  cutoffs
+	due      dueState
 	swept    atomic.Uint64 // the state of the index for which dead AWS sessions were dropped
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,20 +97,20 @@ func TestDoneHasStayed(t *testing.T) {
 		defer a.run(r, source{})()
 		d := deny(lake, "agent-1")
 		r.Deny(t.Context(), []mint.Deny{d})
-		over := false
+		var over atomic.Bool
 		var other sync.WaitGroup
 		other.Go(func() {
 			for range 30 {
 				time.Sleep(time.Second)
 				a.iam.SetPolicy(lake, denylist.PolicyName, "")
 			}
-			over = true
+			over.Store(true)
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		got := r.Wait(ctx, []mint.Deny{d})
-		if len(got) != 1 || got[0].State != mint.DenyDone || !over || !a.denies(d) {
-			t.Errorf("got %+v, while others wrote: %v, denied: %v", got, !over, a.denies(d))
+		if len(got) != 1 || got[0].State != mint.DenyDone || !over.Load() || !a.denies(d) {
+			t.Errorf("got %+v, while others wrote: %v, denied: %v", got, !over.Load(), a.denies(d))
 		}
 		other.Wait()
 	})
