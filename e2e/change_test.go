@@ -31,7 +31,7 @@ func TestCustodyAndAlgorithmChange(t *testing.T) {
 	for _, name := range []string{"one", "two"} {
 		replicas = append(replicas, s.broker(t, name))
 	}
-	const schedule = "jwks_max_age: 1s, clock_skew: 0s, prepublish: 31s, rotate_every: 1h, retire_after: 90s"
+	const schedule = "jwks_max_age: 1s, clock_skew: 0s, prepublish: 39s, rotate_every: 1h, retire_after: 98s"
 	for _, b := range replicas {
 		b.start(t, store+"keys: {custody: file, algorithm: ES256, "+schedule+"}\n")
 	}

@@ -26,7 +26,7 @@ func TestEmergencyRotation(t *testing.T) {
 	d := bed.Deploy(t)
 	s := newSystem(t, "")
 	b := s.broker(t, "broker")
-	settings := s.inVault(t, d, "custody: vault, jwks_max_age: 1s, clock_skew: 0s, prepublish: 31s, retire_after: 90s")
+	settings := s.inVault(t, d, "custody: vault, jwks_max_age: 1s, clock_skew: 0s, prepublish: 39s, retire_after: 98s")
 	b.permit(t, d, settings)
 	b.start(t, settings)
 	servers := s.connected(t, attentive)

@@ -9,7 +9,7 @@ import (
 
 // shortest is the fastest rotation that the configuration takes: a replica may be out of touch for 30 s
 // before the others can count on it.
-const shortest = "algorithm: ES256, jwks_max_age: 1s, clock_skew: 0s, prepublish: 31s, rotate_every: 32s, activate_within: 1s, retire_after: 90s"
+const shortest = "algorithm: ES256, jwks_max_age: 1s, clock_skew: 0s, prepublish: 39s, rotate_every: 40s, activate_within: 1s, retire_after: 98s"
 
 // TestRotationIsNotNoticed rotates three times under load: by command, on schedule while Vault is sealed,
 // and by command once more. Resource servers are shown tokens all the while; some follow the feed, some
