@@ -43,12 +43,15 @@ type ResponseError struct {
 	Body       wire.Error
 }
 
-// Error names the status, the code and the description.
+// Error names the status, the code, the reason and the description.
 func (e *ResponseError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "broker answered %d", e.Status)
 	if e.Body.Code != "" {
 		b.WriteString(" " + e.Body.Code)
+	}
+	if e.Body.Reason != "" {
+		b.WriteString(" (" + e.Body.Reason + ")")
 	}
 	if e.Body.Description != "" {
 		b.WriteString(": " + e.Body.Description)

@@ -48,6 +48,7 @@ type Request struct {
 	Audience           []string
 	Scopes             []string
 	Task               string
+	Role               string        // of AWS credentials: by name or ARN
 	TTL                time.Duration // whole seconds; 0 leaves it to the policy
 }
 
@@ -119,6 +120,7 @@ func (r Request) form() (url.Values, error) {
 	set(wire.ParamRequestedTokenType, r.RequestedTokenType)
 	set(wire.ParamScope, strings.Join(r.Scopes, " "))
 	set(wire.ParamTask, r.Task)
+	set(wire.ParamRole, r.Role)
 	if r.TTL > 0 {
 		set(wire.ParamRequestedTTL, strconv.FormatInt(int64(r.TTL/time.Second), 10))
 	}
