@@ -26,8 +26,9 @@ import (
 // TestMain makes the test's binary the command writ too, for the scripts to run.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"writ": func() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
-		"curl": func() { os.Exit(curl(os.Args[1:])) },
+		"writ":  func() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"curl":  func() { os.Exit(curl(os.Args[1:])) },
+		"probe": func() { os.Exit(probe(os.Args[1:])) },
 	})
 }
 
@@ -54,7 +55,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"world": world, "capture": capture, "mute-verifier": muteVerifier, "exits": exits, "follow": follow, "until": until,
+			"world": world, "aws-world": func(ts *testscript.TestScript, _ bool, _ []string) { awsWorld(t, ts) }, "capture": capture, "mute-verifier": muteVerifier, "exits": exits, "follow": follow, "until": until,
 			"fetch": fetch, "write": write, "tamper": tamper, "anchors": anchors,
 		},
 		RequireExplicitExec: true,
@@ -67,8 +68,10 @@ type worldKey struct{}
 
 // world starts a broker with all around it, ends it with the script, and says in the
 // environment where it is: as security ops, unless the script chooses somebody else.
-func world(ts *testscript.TestScript, _ bool, _ []string) {
-	w, err := dev.Start(context.Background(), dev.Config{DataDir: ts.MkAbs("world")})
+func world(ts *testscript.TestScript, _ bool, _ []string) { openWorld(ts, "") }
+
+func openWorld(ts *testscript.TestScript, more string) {
+	w, err := dev.Start(context.Background(), dev.Config{DataDir: ts.MkAbs("world"), More: more})
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(w.Close()) })
 	*ts.Value(worldKey{}).(**dev.World) = w
@@ -157,8 +160,8 @@ func follow(ts *testscript.TestScript, neg bool, args []string) {
 	file, err := os.Create(ts.MkAbs(args[0]))
 	ts.Check(err)
 	command := exec.CommandContext(context.Background(), args[1], args[2:]...)
-	command.Stdout, command.Stderr = file, file
-	for _, name := range []string{"PATH", "WRIT_BROKER", "WRIT_ADMIN", "WRIT_IDENTITY_FILE"} {
+	command.Dir, command.Stdout, command.Stderr = ts.MkAbs("."), file, file
+	for _, name := range []string{"PATH", "WRIT_BROKER", "WRIT_ADMIN", "WRIT_IDENTITY_FILE", "WRIT_SUBJECT_TOKEN_FILE"} {
 		command.Env = append(command.Env, name+"="+ts.Getenv(name))
 	}
 	ts.Check(command.Start())

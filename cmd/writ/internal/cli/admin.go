@@ -119,10 +119,15 @@ func (x *exchanged) token(ctx context.Context) (string, error) {
 
 // client makes a client of the public API.
 func (a *access) client(transport http.RoundTripper) (*client.Client, error) {
+	return a.connectTo(transport, 0)
+}
+
+// connectTo is client with a bound of attempts; 0 is the client's own.
+func (a *access) connectTo(transport http.RoundTripper, attempts int) (*client.Client, error) {
 	if a.broker == "" {
 		return nil, hinted(ExitUsage, errors.New("where is the broker?"), "set --broker (or "+envBroker+") to its issuer URL")
 	}
-	return client.New(client.Config{Issuer: strings.TrimSuffix(a.broker, "/"), Transport: transport})
+	return client.New(client.Config{Issuer: strings.TrimSuffix(a.broker, "/"), Transport: transport, Attempts: attempts})
 }
 
 func (a *access) transport() (http.RoundTripper, error) {

@@ -15,7 +15,8 @@ import (
 )
 
 func (e *env) awsCommand() *cobra.Command {
-	group := &cobra.Command{Use: "aws", Short: "see what scopes are in AWS, and set AWS up for the broker"}
+	group := &cobra.Command{Use: "aws", Short: "get AWS credentials; see what scopes are in AWS, and set AWS up for the broker"}
+	group.AddCommand(e.awsProcessCommand(), e.awsExecCommand(), e.awsAgentCommand())
 	group.AddCommand(e.awsCompileCommand(), e.awsTrustCommand(), e.awsSetupCommand())
 	return group
 }

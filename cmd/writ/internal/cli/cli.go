@@ -137,6 +137,9 @@ func (e *env) report(err error) int {
 		strings.HasPrefix(err.Error(), "unknown shorthand"), strings.Contains(err.Error(), "arg(s)"):
 		code = ExitUsage
 	}
+	if errors.Is(err, errSilent) {
+		return code
+	}
 	if code == ExitUsage && hint == "" {
 		hint = "writ --help shows the commands, and --help after one what it takes"
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -16,21 +17,30 @@ import (
 
 func (e *env) devCommand() *cobra.Command {
 	var cfg dev.Config
+	var more string
 	var verbose bool
 	c := &cobra.Command{
 		Use: "dev", Short: "run a broker with an identity provider and a resource server, to develop against", Args: cobra.NoArgs,
 		Long: "Starts a broker on the embedded store, an identity provider and a resource server, all on loopback, with the\n" +
 			"shipped example bundle, and keeps them running until it is interrupted. Policy can be edited while it runs.\n" +
 			"With --json it prints one line that says where everything is, sample tokens included.",
-		RunE: func(c *cobra.Command, _ []string) error { return e.dev(c.Context(), cfg, verbose) },
+		RunE: func(c *cobra.Command, _ []string) error { return e.dev(c.Context(), cfg, more, verbose) },
 	}
 	c.Flags().StringVar(&cfg.Listen, "listen", "127.0.0.1:8443", "the broker's public address, on loopback; port 0 chooses a free one")
 	c.Flags().StringVar(&cfg.DataDir, "data-dir", "", "directory for store, audit log, bundle and tokens (default: a temporary one, removed at the end)")
+	c.Flags().StringVar(&more, "more-config", "", "file with further sections of the broker's configuration, such as aws")
 	c.Flags().BoolVar(&verbose, "verbose", false, "log what broker and resource server do")
 	return c
 }
 
-func (e *env) dev(ctx context.Context, cfg dev.Config, verbose bool) error {
+func (e *env) dev(ctx context.Context, cfg dev.Config, more string, verbose bool) error {
+	if more != "" {
+		text, err := os.ReadFile(more)
+		if err != nil {
+			return hinted(ExitUsage, fmt.Errorf("reading --more-config: %w", err), "it holds sections as examples/writ.yaml has them")
+		}
+		cfg.More = string(text)
+	}
 	level := slog.LevelWarn
 	if verbose {
 		level = slog.LevelInfo

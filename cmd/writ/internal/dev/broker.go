@@ -59,7 +59,7 @@ func (w *World) configure(redis *Redis) (*config.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing configuration: %w", err)
 	}
-	if err := replaceFile(w.ConfigFile(), text.String()); err != nil {
+	if err := replaceFile(w.ConfigFile(), text.String()+"\n"+w.more); err != nil {
 		return nil, err
 	}
 	return config.Load(w.ConfigFile())

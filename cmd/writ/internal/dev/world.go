@@ -35,6 +35,8 @@ type Config struct {
 	// DataDir holds everything that is written; created if it is missing. Empty: a temporary
 	// one, which Close removes.
 	DataDir string
+	// More is further sections of the broker's configuration, as YAML.
+	More string
 	// Logger gets what the broker and the resource server log; nil discards.
 	Logger *slog.Logger
 	// Redis, if set, is the store; otherwise it is embedded.
@@ -52,6 +54,7 @@ type Redis struct {
 type World struct {
 	dir     string
 	socket  string
+	more    string
 	now     func() time.Time
 	logger  *slog.Logger
 	idp     *provider
@@ -68,7 +71,7 @@ type World struct {
 // Start starts every part, in the order in which they need each other, and waits until each
 // of them is ready. On an error nothing goes on running.
 func Start(ctx context.Context, cfg Config) (*World, error) {
-	w := &World{now: cfg.Now, logger: cfg.Logger, witness: &witness{}, failed: make(chan error, 1)}
+	w := &World{more: cfg.More, now: cfg.Now, logger: cfg.Logger, witness: &witness{}, failed: make(chan error, 1)}
 	if w.now == nil {
 		w.now = time.Now
 	}
