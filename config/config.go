@@ -214,7 +214,7 @@ type AWS struct {
 	// verified against; empty means the system's.
 	Endpoint string `yaml:"endpoint"`
 	CAFile   string `yaml:"ca_file"`
-	// PlainPolicies is for a target that knows no policy variables, such as MinIO.
+	// PlainPolicies is for MinIO, which knows no policy variables, and whose STS takes no NotAction.
 	PlainPolicies bool `yaml:"plain_policies"`
 
 	// ExternalID is sent with assume_role, for roles that ask for it.

@@ -28,8 +28,11 @@ type Options struct {
 	// Until, if not zero, is when the policy ends to allow anything: for a life shorter than
 	// the 15 minutes that STS gives at least. It is rounded down to the second.
 	Until time.Time
-	// Plain is for a target that knows no policy variables, such as MinIO: a name that has a
-	// '*', a '?' or a "${" in it, which need one, is refused.
+	// Plain is for MinIO, and what is like it. It knows no policy variables: a name that has a
+	// '*', a '?' or a "${" in it, which need one, is refused. And its STS takes no NotAction:
+	// the statement that closes the policy is left out. There what a session policy does not
+	// allow is denied whatever else does, a resource's own policy among it (MinIO since
+	// October 2025; before, a session could make itself keys without end).
 	Plain bool
 	// Limit is the greatest size of the inline policy; zero means MaxPolicySize.
 	Limit int
@@ -72,7 +75,7 @@ func (c *Catalog) Compile(set scopes.Set, opt Options) (*Policy, error) {
 		return nil, err
 	}
 	limit := cmp.Or(opt.Limit, MaxPolicySize)
-	k := &compilation{set: set, all: all, until: opt.Until}
+	k := &compilation{set: set, all: all, until: opt.Until, plain: opt.Plain}
 	written, err := k.statements(all, nil)
 	if err != nil {
 		return nil, err
@@ -141,6 +144,7 @@ type compilation struct {
 	set   scopes.Set
 	all   []grant // of the whole set: no deny may cut one of them
 	until time.Time
+	plain bool
 }
 
 // statement is a statement with what it is there for.
@@ -183,6 +187,9 @@ func (k *compilation) statements(inline []grant, arns []string) ([]statement, er
 			Effect: iam.Deny, Actions: []string{"*"}, Resources: []string{"*"},
 			Conditions: []iam.Condition{{Operator: "DateGreaterThanEquals", Key: "aws:CurrentTime", Values: []string{instant(k.until)}}},
 		}, why: "the managed policies know no time"})
+	}
+	if k.plain {
+		return written, nil
 	}
 	return append(written, statement{Statement: iam.Statement{
 		Effect: iam.Deny, NotActions: k.actions(), Resources: []string{"*"},

@@ -39,7 +39,7 @@ func (e *env) awsCompileCommand() *cobra.Command {
 	c.Flags().StringArrayVar(&f.scopes, "scope", nil, "a scope; repeatable (required)")
 	c.Flags().StringVar(&f.role, "role", "", "role to be of, by name or ARN, where the catalog has several")
 	c.Flags().StringVar(&f.until, "until", "", "when the policy ends to allow anything, as 2027-01-31T12:00:00Z")
-	c.Flags().BoolVar(&f.plain, "plain", false, "for a target without policy variables, such as MinIO")
+	c.Flags().BoolVar(&f.plain, "plain", false, "for a target without policy variables and NotAction, such as MinIO")
 	_ = c.MarkFlagRequired("bundle")
 	_ = c.MarkFlagRequired("scope")
 	return c
