@@ -60,7 +60,12 @@ func run(m *testing.M) int {
 // end well when it is told to.
 func startDev(t *testing.T) (dev, []byte) {
 	t.Helper()
-	cmd := exec.Command(binary, "dev", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--json")
+	return startDevWith(t, "--data-dir", t.TempDir())
+}
+
+func startDevWith(t *testing.T, args ...string) (dev, []byte) {
+	t.Helper()
+	cmd := exec.Command(binary, append([]string{"dev", "--listen", "127.0.0.1:0", "--json"}, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
