@@ -38,6 +38,8 @@ type Fetch func(ctx context.Context) (*client.AWSCredentials, error)
 // Config of an Agent.
 type Config struct {
 	Fetch Fetch // required
+	// Held is a session that is there already; nil: the first thing done is to fetch one.
+	Held *client.AWSCredentials
 	// Listen is an address of loopback with its port; empty: a free port of 127.0.0.1.
 	Listen string
 	// Token is what callers must show; see NewToken and TokenFile. Required.
@@ -97,13 +99,6 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 
 // URL is what AWS_CONTAINER_CREDENTIALS_FULL_URI is set to.
 func (a *Agent) URL() string { return "http://" + a.listener.Addr().String() + Path }
-
-// First waits until there are credentials, or getting them has failed once. It
-// needs Run to be under way.
-func (a *Agent) First(ctx context.Context) error {
-	_, err := a.keeper.get(ctx)
-	return err
-}
 
 // Run serves and renews until ctx ends, and returns when all of it has ended. An
 // Agent runs once.

@@ -58,10 +58,16 @@ type lease struct {
 
 func newKeeper(cfg Config) *keeper {
 	now := func() time.Time { return cfg.Now().Round(0) }
-	return &keeper{
+	k := &keeper{
 		fetch: cfg.Fetch, timeout: cfg.Timeout, now: now, log: cfg.Logger,
 		kick: make(chan struct{}, 1), landed: make(chan struct{}), due: now(),
 	}
+	if cfg.Held != nil {
+		if held, err := newLease(cfg.Held, k.due); err == nil {
+			k.lease, k.due = held, held.renew
+		}
+	}
+	return k
 }
 
 // newLease renews the session when half of its life is left, or ahead of its end

@@ -218,3 +218,27 @@ func TestWhoWaitsHearsOfTheEnd(t *testing.T) {
 		}
 	})
 }
+
+func TestBeginsWithWhatIsHeld(t *testing.T) {
+	for name, left := range map[string]time.Duration{"a session": time.Hour, "one that has expired": -time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &sessions{life: time.Hour, now: time.Now}
+				held := &client.AWSCredentials{AccessKeyID: "ASIAHELD", Expiry: time.Now().Add(left)}
+				k := awsagent.NewKeeper(awsagent.Config{Fetch: s.fetch, Held: held, Timeout: time.Minute, Now: time.Now, Logger: discard})
+				ctx, cancel := context.WithCancel(t.Context())
+				ended := make(chan struct{})
+				go func() { k.Run(ctx); close(ended) }()
+				got, err := k.Get(t.Context())
+				if err != nil || (got == held) != (left > 0) {
+					t.Errorf("got %v, %v", got, err)
+				}
+				if calls, _ := s.count(); (calls == 0) != (left > 0) {
+					t.Errorf("%d calls", calls)
+				}
+				cancel()
+				<-ended
+			})
+		})
+	}
+}

@@ -33,21 +33,29 @@ roles:
 ---
 kind: bindings
 bindings:
-  - {name: lake, principals: ["k8s:prod:agents:analyst"], roles: [lake-reader]}
+  - {name: lake, principals: ["k8s:prod:agents:*"], roles: [lake-reader]}
 `
 
-// awsWorld is world with a broker that gets sessions from an STS, and a tool named lake.
-func awsWorld(t *testing.T, ts *testscript.TestScript) {
+// withAWS readies a data directory for a broker that gets sessions from an STS, with a tool
+// named lake, and returns what the configuration has to say of it.
+func withAWS(t *testing.T, dir string) (more string, err error) {
 	sts := ststest.New(t, ststest.Options{
 		Roles:      []ststest.Role{{ARN: lakeRole}},
 		Principals: []ststest.Principal{{AccessKeyID: "AKIABROKER", ARN: "arn:aws:iam::" + ststest.Account + ":user/writ"}},
 	})
-	bundle := ts.MkAbs("world/bundle")
-	ts.Check(os.CopyFS(bundle, os.DirFS(ts.Getenv("EXAMPLE"))))
-	ts.Check(os.WriteFile(filepath.Join(bundle, "lake.yaml"), []byte(lakeBundle), 0o600))
-	credentials := ts.MkAbs("broker-credentials")
-	ts.Check(os.WriteFile(credentials, []byte("[default]\naws_access_key_id = AKIABROKER\naws_secret_access_key = secret\n"), 0o600))
-	openWorld(ts, "aws: {mode: assume_role, region: "+ststest.Region+", endpoint: \""+sts.URL+"\", credentials_file: \""+credentials+"\"}\n")
+	bundle, credentials := filepath.Join(dir, "bundle"), filepath.Join(dir, "broker-credentials")
+	err = errors.Join(
+		os.CopyFS(bundle, os.DirFS("../../examples/bundle")),
+		os.WriteFile(filepath.Join(bundle, "lake.yaml"), []byte(lakeBundle), 0o600),
+		os.WriteFile(credentials, []byte("[default]\naws_access_key_id = AKIABROKER\naws_secret_access_key = secret\n"), 0o600))
+	return "aws: {mode: assume_role, region: " + ststest.Region + ", endpoint: \"" + sts.URL + "\", credentials_file: \"" + credentials + "\"}\n", err
+}
+
+// awsWorld is world with AWS.
+func awsWorld(t *testing.T, ts *testscript.TestScript) {
+	more, err := withAWS(t, ts.MkAbs("world"))
+	ts.Check(err)
+	openWorld(ts, more)
 	ts.Setenv("WRIT_SUBJECT_TOKEN_FILE", filepath.Join(ts.Getenv("TOKENS"), "agent.jwt"))
 }
 
@@ -117,4 +125,13 @@ func askAgent(out io.Writer) error {
 	}
 	_, err = io.WriteString(out, "credentials "+got.AccessKeyID+"\n")
 	return err
+}
+
+// awsCLI is as much of the AWS CLI as the README uses: it needs credentials.
+func awsCLI([]string) int {
+	if err := askAgent(os.Stdout); err != nil {
+		_, _ = io.WriteString(os.Stderr, err.Error()+"\n")
+		return 1
+	}
+	return 0
 }

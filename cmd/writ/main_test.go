@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"writ":  func() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 		"curl":  func() { os.Exit(curl(os.Args[1:])) },
+		"aws":   func() { os.Exit(awsCLI(os.Args[1:])) },
 		"probe": func() { os.Exit(probe(os.Args[1:])) },
 	})
 }

@@ -30,7 +30,12 @@ type readme struct {
 // TestReadme runs every line of the README's shell blocks, in order, in one shell a block.
 // What builds, and what runs tests, is only looked for.
 func TestReadme(t *testing.T) {
-	w, err := dev.Start(t.Context(), dev.Config{DataDir: t.TempDir()})
+	dir := t.TempDir()
+	more, err := withAWS(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := dev.Start(t.Context(), dev.Config{DataDir: dir, More: more})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +82,7 @@ func TestReadme(t *testing.T) {
 	for command, want := range map[string]string{
 		"go run ./cmd/writ demo": "9 of 9 steps held", "curl": `"access_token":"eyJ`, "--wait": "1 of 1 verifiers have applied it",
 		"revocations list": "incident 4711", "config check": ": ok: issuer", "policy check": ": ok: version",
+		"aws exec": "credentials ASIA", "aws credential-process": `{"Version":1,"AccessKeyId":"ASIA`,
 	} {
 		found := false
 		for ran, output := range r.ran {
@@ -118,6 +124,10 @@ func (r *readme) shell(commands []string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	other, err := r.world.Sample(r.t.Context(), dev.SampleSubAgent) // the first one is revoked on the way
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	security, err := r.world.Sample(r.t.Context(), dev.SampleSecurity)
 	if err != nil {
 		r.t.Fatal(err)
@@ -133,7 +143,7 @@ func (r *readme) shell(commands []string) {
 		cmd := exec.CommandContext(r.t.Context(), "sh", "-c", exports+short.Replace(command))
 		cmd.Dir = "../.."
 		cmd.Env = append(os.Environ(), "WRIT="+r.world.Issuer(), "ADMIN="+r.world.Admin(),
-			"WORKLOAD_TOKEN="+agent.Token, "ID_TOKEN_FILE="+security.TokenFile)
+			"WORKLOAD_TOKEN="+agent.Token, "WORKLOAD_TOKEN_FILE="+other.TokenFile, "ID_TOKEN_FILE="+security.TokenFile)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			r.t.Errorf("%s: %v\n%s", command, err, out)

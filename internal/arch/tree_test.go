@@ -46,6 +46,7 @@ var tree = []home{
 	{path: "httpapi", imports: []string{"broker", "httpapi/wire"}, forbids: amazon},
 	{path: "console", imports: []string{"httpapi/wire"}},
 	{path: "client", imports: []string{"httpapi/wire"}, forbids: clouds},
+	{path: "client/awsagent", imports: []string{"httpapi/wire", "client"}, forbids: clouds},
 	{path: "verifier", imports: []string{"scopes", "token", "revocation", "client"}, forbids: clouds},
 	{path: "config", imports: []string{"identity"}, forbids: amazon},
 	{path: "examples"}, // files; its tests look at more

@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/writbroker/writ/client"
 	"github.com/writbroker/writ/client/awsagent"
 )
 
@@ -66,7 +65,7 @@ func (e *env) awsAgent(ctx context.Context, f *awsAgentFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	a, err := e.newAgent(ctx, fetch, f.listen, secret)
+	a, err := e.newAgent(ctx, awsagent.Config{Fetch: fetch, Listen: f.listen, Token: secret})
 	if err != nil {
 		return err
 	}
@@ -77,9 +76,9 @@ func (e *env) awsAgent(ctx context.Context, f *awsAgentFlags) (err error) {
 }
 
 // newAgent logs to standard error: renewals that fail are nobody's answer.
-func (e *env) newAgent(ctx context.Context, fetch awsagent.Fetch, listen string, secret client.Secret) (*awsagent.Agent, error) {
-	log := slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	a, err := awsagent.New(ctx, awsagent.Config{Fetch: fetch, Listen: listen, Token: secret, Logger: log})
+func (e *env) newAgent(ctx context.Context, cfg awsagent.Config) (*awsagent.Agent, error) {
+	cfg.Logger = slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	a, err := awsagent.New(ctx, cfg)
 	switch {
 	case errors.Is(err, awsagent.ErrNotLoopback):
 		return nil, hinted(ExitUsage, err, "AWS SDKs send their token there in the clear, and the answer is the credentials")

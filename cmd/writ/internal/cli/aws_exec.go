@@ -55,8 +55,12 @@ func (e *env) awsExec(ctx context.Context, f *awsExecFlags, args []string) error
 	if err != nil {
 		return cannotRun(err)
 	}
+	first, err := fetch(ctx) // nothing runs without credentials
+	if err != nil {
+		return err
+	}
 	secret := awsagent.NewToken()
-	a, err := e.newAgent(ctx, fetch, "", secret)
+	a, err := e.newAgent(ctx, awsagent.Config{Fetch: fetch, Held: first, Token: secret})
 	if err != nil {
 		return err
 	}
@@ -65,9 +69,6 @@ func (e *env) awsExec(ctx context.Context, f *awsExecFlags, args []string) error
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(running) }()
 	defer func() { stop(); <-ended }()
-	if err := a.First(ctx); err != nil {
-		return err
-	}
 	// #nosec G204 -- to run what it is told is what the command is for
 	cmd := exec.CommandContext(running, path, args[1:]...)
 	cmd.Args[0] = args[0]
