@@ -137,15 +137,50 @@ func TestAWSCLI(t *testing.T) {
 // by the workload's token in a file, and the agent's. The lives are so short that both have to give
 // new ones in each test, and that SDKs, which begin to ask 5 minutes before the end, ask each time.
 func (l *lake) ways(t *testing.T) map[string][]string {
-	url, tokenFile := l.writAgent(t, "--scope", "lake:read:sales/**", "--scope", "lake:list:sales/**", "--ttl", "6s")
+	url, tokenFile := l.writAgent(t, "--scope", "lake:read:sales/**", "--scope", "lake:list:sales/**", "--ttl", "10s", "--task", agentTask)
 	return map[string][]string{
-		"the broker": {urlVariable + "=" + l.Issuer + "/aws/credentials?scope=lake:read:sales/**+lake:list:sales/**&requested_ttl=6", tokenFileVariable + "=" + l.tokenFile()},
+		"the broker": {urlVariable + "=" + l.Issuer + "/aws/credentials?scope=lake:read:sales/**+lake:list:sales/**&requested_ttl=10", tokenFileVariable + "=" + l.tokenFile()},
 		"the agent":  {urlVariable + "=" + url, tokenFileVariable + "=" + tokenFile},
 	}
 }
 
-// sessions is how many a long run lives through.
-const sessions = 4
+const (
+	// agentTask marks what the agent asks the broker for.
+	agentTask = "by-the-agent"
+	// sessions is how many a long run lives through.
+	sessions = 4
+)
+
+// askedOnce checks that the agent asked the broker once for each session, however many SDKs
+// asked it: no two of the broker's records are of one.
+func (l *lake) askedOnce(t *testing.T) {
+	t.Helper()
+	out, err := program(t, "", clean(), binary, "audit", "query", "--dir", filepath.Join(filepath.Dir(l.tokens), "audit"), "--json")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	type record struct {
+		Task   string `json:"task"`
+		Detail struct {
+			AccessKeyID string `json:"access_key_id"`
+		} `json:"detail"`
+	}
+	seen := map[string]bool{}
+	for line := range strings.Lines(out) {
+		var r record
+		must(t, json.Unmarshal([]byte(line), &r))
+		if r.Task != agentTask {
+			continue
+		}
+		if id := r.Detail.AccessKeyID; id == "" || seen[id] {
+			t.Errorf("the agent asked for %q again", id)
+		}
+		seen[r.Detail.AccessKeyID] = true
+	}
+	if len(seen) < sessions {
+		t.Errorf("the broker has records of %d sessions for the agent", len(seen))
+	}
+}
 
 func TestAWSSDKForJavaScript(t *testing.T) {
 	node, err := exec.LookPath("node")
@@ -169,6 +204,7 @@ func TestAWSSDKForJavaScript(t *testing.T) {
 			t.Logf("%s", out)
 		})
 	}
+	l.askedOnce(t)
 }
 
 func TestAWSSDKForGo(t *testing.T) {
@@ -204,4 +240,5 @@ func TestAWSSDKForGo(t *testing.T) {
 			t.Logf("%d calls with %d sessions, none of which failed", calls, len(keys))
 		})
 	}
+	l.askedOnce(t)
 }

@@ -13,7 +13,7 @@ import (
 
 // envSubject stands in for --subject-token-file of the commands that give AWS credentials: a
 // platform that mounts a workload's token says so once.
-const envSubject = "WRIT_SUBJECT_TOKEN_FILE" //nolint:gosec // the name of a variable that names a file
+const envSubject = "WRIT_SUBJECT_TOKEN_FILE"
 
 const awsExitHelp = `
 Exit codes: 0 credentials; 1 failed; 2 wrong usage; 4 the broker refused: policy, or the
