@@ -192,8 +192,9 @@ func TestNothingExpiredAfterAMachineSlept(t *testing.T) {
 			t.Fatal(err)
 		}
 		slept.Store(int64(2 * time.Hour))
-		if got, err := k.Get(t.Context()); err != nil || got.AccessKeyID != "ASIA2" {
-			t.Errorf("got %v, %v", got, err)
+		awoke := time.Now()
+		if got, err := k.Get(t.Context()); err != nil || got.AccessKeyID != "ASIA2" || time.Since(awoke) > s.delay {
+			t.Errorf("got %v, %v after %v", got, err, time.Since(awoke))
 		}
 	})
 }

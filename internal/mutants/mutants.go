@@ -16,6 +16,7 @@ func All() []Mutant {
 	return slices.Concat(
 		audit(),
 		awskms(),
+		awsAgent(),
 		awssts(),
 		broker(),
 		denies(),
