@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -129,12 +130,19 @@ func (l *lake) startMinIO(t *testing.T, address string) {
 	}
 }
 
+// freeAddress is one that nobody listens on, for a server that cannot choose its own. It is below
+// the ports that systems choose from for others: what starts meanwhile does not get it.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	for range 100 {
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000)))
+		if err == nil {
+			must(t, listener.Close())
+			return listener.Addr().String()
+		}
+	}
+	t.Fatal("of 100 ports none is free")
+	return ""
 }
 
 // s3 is a client that tries once: an answer is to be seen, not repeated until it is another.
