@@ -70,6 +70,9 @@ func (b *Broker) deniesOf(r *revocation.Rule, hit []LiveSession) []mint.Deny {
 	for _, s := range hit {
 		byRole[s.Role] = append(byRole[s.Role], s)
 	}
+	for _, role := range b.forgeable(r) {
+		byRole[role] = append(byRole[role], LiveSession{}) // nobody knows what a forger made
+	}
 	var out []mint.Deny
 	for role, sessions := range byRole {
 		out = append(out, b.roleDenies(r, role, sessions)...)
@@ -86,6 +89,10 @@ func (b *Broker) roleDenies(r *revocation.Rule, role string, sessions []LiveSess
 	whole := wide
 	whole.Kind = mint.DenyRole
 	if r.Selector == revocation.SelectAll {
+		return []mint.Deny{whole}
+	}
+	if slices.Contains(b.forgeable(r), role) {
+		whole.Expires = later(whole.Expires, whole.Before.Add(longestSession))
 		return []mint.Deny{whole}
 	}
 	seen := map[mint.Deny]bool{}
@@ -110,6 +117,18 @@ func (b *Broker) roleDenies(r *revocation.Rule, role string, sessions []LiveSess
 		return []mint.Deny{whole}
 	}
 	return out
+}
+
+// longestSession is AWS's own limit: a forger asks for what he likes.
+const longestSession = 12 * time.Hour
+
+// forgeable are the roles in which a rule may hit sessions that no ledger has: whoever holds a
+// key that AWS takes for the broker's makes his own.
+func (b *Broker) forgeable(r *revocation.Rule) []string {
+	if r.Selector != revocation.SelectKey || b.cfg.AWS == nil {
+		return nil
+	}
+	return b.cfg.AWS.Vouched(b.cfg.Policy())
 }
 
 // isItself reports whether a session is by the principal that the rule names, acting for
@@ -198,7 +217,8 @@ func (b *Broker) LiftedRule(id string) bool {
 
 // takenBack says what becomes of the sessions that a rule hits; nil if there are none.
 func (b *Broker) takenBack(r *revocation.Rule, hit []LiveSession) (*TakenBack, []mint.Deny) {
-	if len(hit) == 0 {
+	denies := b.deniesOf(r, hit)
+	if len(denies) == 0 {
 		return nil, nil
 	}
 	out := &TakenBack{Off: b.cfg.Revoker == nil}
@@ -207,8 +227,10 @@ func (b *Broker) takenBack(r *revocation.Rule, hit []LiveSession) (*TakenBack, [
 		sessions[hit[i].Role]++
 		out.LiveUntil = later(out.LiveUntil, hit[i].Expires)
 	}
-	denies := b.deniesOf(r, hit)
 	for _, d := range denies {
+		if r.Selector == revocation.SelectKey && d.Kind == mint.DenyRole {
+			out.LiveUntil = later(out.LiveUntil, d.Expires)
+		}
 		if n := len(out.Roles); n == 0 || out.Roles[n-1].Role != d.Role {
 			out.Roles = append(out.Roles, RoleTaken{Role: d.Role, Sessions: sessions[d.Role]})
 		}

@@ -98,9 +98,7 @@ func TestRevokingDeniesAtAWS(t *testing.T) {
 		"a task":    {revocation.SelectTask, is("t"), func(s, _, _ *mint.Session) []string { return []string{one(s)} }},
 		"a role":    {revocation.SelectRole, is("lake"), func(a, b, h *mint.Session) []string { return []string{one(a), one(b), one(h)} }},
 		"an issuer": {revocation.SelectIssuer, is("user:"), func(s, _, _ *mint.Session) []string { return []string{one(s)} }},
-		"a key": {revocation.SelectKey, func(_ *cloud, s *mint.Session) string { return s.KeyID },
-			func(a, b, h *mint.Session) []string { return []string{one(a), one(b), one(h)} }},
-		"all": {revocation.SelectAll, is(""), func(_, _, _ *mint.Session) []string { return []string{"whole role "} }},
+		"all":       {revocation.SelectAll, is(""), func(_, _, _ *mint.Session) []string { return []string{"whole role "} }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newDenying(t)

@@ -58,6 +58,9 @@ type SessionMinter interface {
 	Session(ctx context.Context, o *mint.SessionOrder) (s *mint.Session, fresh bool, err error)
 	// Forget drops the dead of those that it keeps.
 	Forget(dead func(c *token.Claims, kid string) bool)
+	// Vouched are the ARNs of a bundle's roles that take the broker's signature for a proof; none
+	// where AWS knows the broker by other credentials.
+	Vouched(b *policy.Bundle) []string
 }
 
 // Limits bounds what callers may ask for.

@@ -33,7 +33,17 @@ type LiveSession struct {
 const (
 	ledgerSessions = "ledger/aws/"
 	sessionTimeout = 500 * time.Millisecond
+	// Windows of sessions depend on no setting, unlike those of tokens: replicas with another
+	// greatest life find each other's sessions, and those from before it was raised.
+	sessionWindow = time.Hour
+	longestLife   = 12 * time.Hour // AWS's own limit
 )
+
+// sessionBucket is where sessions that end at a time are shared, and when that may go.
+func sessionBucket(expires time.Time) (name string, end time.Time) {
+	n := expires.Unix() / int64(sessionWindow/time.Second)
+	return ledgerSessions + strconv.FormatInt(n, 10), time.Unix((n+1)*int64(sessionWindow/time.Second), 0)
+}
 
 // sessionText is a session as replicas share it.
 type sessionText struct {
@@ -90,8 +100,7 @@ func (l *Ledger) shareSession(ctx context.Context, s *LiveSession) {
 		return
 	}
 	text, err := s.encode()
-	window := l.windowOf(s.Expires.Unix())
-	bucket, end := ledgerSessions+strconv.FormatInt(window, 10), l.endOf(window)
+	bucket, end := sessionBucket(s.Expires)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sessionTimeout)
 		defer cancel()
@@ -146,8 +155,9 @@ func (l *Ledger) sharedSessions(ctx context.Context) (map[string]*LiveSession, i
 	}
 	now := l.cfg.Now()
 	var buckets []string
-	for w := l.windowOf(now.Unix()); w <= l.windowOf(now.Add(l.cfg.MaxTTL).Unix())+1; w++ {
-		buckets = append(buckets, ledgerSessions+strconv.FormatInt(w, 10))
+	for at := now; !at.After(now.Add(longestLife + sessionWindow)); at = at.Add(sessionWindow) {
+		bucket, _ := sessionBucket(at)
+		buckets = append(buckets, bucket)
 	}
 	texts, err := l.out.tally.Sum(ctx, buckets...)
 	if err != nil {

@@ -91,7 +91,7 @@ func TestReplicasShareSessions(t *testing.T) {
 		got.Claims.Scope.String() != c.Scope.String() || !reflect.DeepEqual(got.Claims.Actor, c.Actor) {
 		t.Errorf("its claims are %+v", got.Claims)
 	}
-	sums, err := w.Store.Tally().Sum(t.Context(), fmt.Sprintf("ledger/aws/%d", s.Expires.Unix()/300))
+	sums, err := w.Store.Tally().Sum(t.Context(), fmt.Sprintf("ledger/aws/%d", s.Expires.Unix()/3600))
 	if err != nil || len(sums) != 1 {
 		t.Fatalf("%v, %v", sums, err)
 	}

@@ -383,7 +383,9 @@ func TestRotateKeys(t *testing.T) {
 // noNext is a ring without a published key to turn to.
 type noNext struct{ broker.KeyRing }
 
-func (noNext) Rotate(context.Context) (keys.Rotation, error) { return keys.Rotation{}, keys.ErrNoNextKey }
+func (noNext) Rotate(context.Context) (keys.Rotation, error) {
+	return keys.Rotation{}, keys.ErrNoNextKey
+}
 
 func (noNext) RotateNow(context.Context, string) (keys.Rotation, error) {
 	return keys.Rotation{}, fmt.Errorf("rotating keys: %w", keys.ErrNoNextKey)

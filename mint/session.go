@@ -120,12 +120,12 @@ type SessionError struct {
 	Cause      error
 }
 
-// Error is for logs.
+// Error is for logs. A cloud's answer may repeat what it was sent: no token of it is shown.
 func (e *SessionError) Error() string {
 	if e.Cause == nil {
 		return e.Reason + ": " + e.Detail
 	}
-	return fmt.Sprintf("%s: %s: %v", e.Reason, e.Detail, e.Cause)
+	return fmt.Sprintf("%s: %s: %s", e.Reason, e.Detail, token.Redact(e.Cause.Error()))
 }
 
 // Unwrap gives the cause.

@@ -69,9 +69,12 @@ func sqs() []policy.AWSAction {
 	}
 }
 
-// sns: a resource is a topic.
+// sns: a resource is a topic. It is not closed: what is published to a device has an endpoint's
+// ARN, endpoint/PLATFORM/APP/ID, which a pattern of topics must not reach.
 func sns() []policy.AWSAction {
-	return []policy.AWSAction{does("publish", flat("arn:{partition}:sns:{region}:{account}:{path}"), "sns:Publish")}
+	topic := flat("arn:{partition}:sns:{region}:{account}:{path}")
+	topic.Closed = false
+	return []policy.AWSAction{does("publish", topic, "sns:Publish")}
 }
 
 // secretsManager: a resource is a secret's name, which may hold slashes. AWS appends six

@@ -187,11 +187,23 @@ func (l *loader) managed(t *policy.Tool, m *mapping, role string) []managed {
 			continue
 		}
 		set, ok := l.managedScopes(t, m.targets[role], &w)
+		l.unconditioned(set, m.targets[role], &w)
 		if account := roleARN.FindStringSubmatch(role)[2]; ok && (found[1] == account || found[1] == "aws") {
 			all = append(all, managed{arn, set})
 		}
 	}
 	return all
+}
+
+// unconditioned refuses a managed policy for what the catalog allows under conditions alone: those
+// hold in the inline policy, and whoever asks for more than has room there would be rid of them.
+func (l *loader) unconditioned(set scopes.Set, mapped map[string][]target, w *policy.AWSManaged) {
+	for s := range set.All() {
+		if slices.ContainsFunc(mapped[s.Action()], func(t target) bool { return len(t.conditions) > 0 }) {
+			l.fault(w.Line, fmt.Sprintf("the conditions of %s would not hold in a managed policy", s), "leave the scope to the inline policy, or put it into a tool without conditions")
+			return
+		}
+	}
 }
 
 func (l *loader) managedScopes(t *policy.Tool, mapped map[string][]target, w *policy.AWSManaged) (scopes.Set, bool) {

@@ -189,6 +189,18 @@ func (s *Sessions) Kept() int {
 	return len(s.kept)
 }
 
+// Vouched are the roles that trust whoever signs with the broker's keys.
+func (s *Sessions) Vouched(b *policy.Bundle) []string {
+	if s.cfg.Minter.cfg.Mode != WebIdentity {
+		return nil
+	}
+	c, err := s.catalog(b)
+	if err != nil {
+		return nil
+	}
+	return c.RoleARNs()
+}
+
 // keyOf hashes all that makes two orders equal: whose the session is and through whom, what it
 // may do and where, under which policy, for which task, of which tokens it descends. Each part
 // stands behind its length, and each list behind its count, so that no two orders run together.

@@ -26,7 +26,7 @@ type pass struct {
 // apply reads a role's policy, and writes it if it does not say what it should. What it reads
 // may be old: only a pass that wrote nothing, some time after the last that did, says that the
 // policy is there.
-func (r *Revoker) apply(ctx context.Context, role string, w want) (pass, error) {
+func (r *Revoker) apply(ctx context.Context, role string) (pass, error) {
 	name, err := r.roleName(ctx, role)
 	if err != nil {
 		return pass{}, err
@@ -42,6 +42,7 @@ func (r *Revoker) apply(ctx context.Context, role string, w want) (pass, error) 
 	if err != nil {
 		return pass{}, err
 	}
+	w := r.wanted(ctx, role)
 	base, now := w.keep(said), r.cfg.Now()
 	merged, err := denylist.Merge(base, w.stand, now, 0)
 	if err == nil && slices.Equal(merged.Entries, said) {

@@ -129,16 +129,23 @@ func (r *Revoker) release(arn string) {
 	}
 }
 
-// look is one look, and reports whether the role has settled.
-func (r *Revoker) look(ctx context.Context, arn string) (settled bool, err error) {
-	shared := r.share(ctx) == nil // first: a policy says all that the plan did when it was read
+// wanted is what a role should say, by all that is known after its policy was read: writers share
+// a deny before they write it, so that none is there which this plan does not know, and what
+// looks like a lifted rule's is no other's.
+func (r *Revoker) wanted(ctx context.Context, arn string) want {
+	shared := r.share(ctx) == nil
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	w := r.plan.want(arn, r.cfg.Now())
-	r.mu.Unlock()
 	if !shared {
 		w.lifted = nil // others may know why a deny stands
 	}
-	got, err := r.apply(ctx, arn, w)
+	return w
+}
+
+// look is one look, and reports whether the role has settled.
+func (r *Revoker) look(ctx context.Context, arn string) (settled bool, err error) {
+	got, err := r.apply(ctx, arn)
 	if err != nil && ctx.Err() != nil {
 		return false, err
 	}
