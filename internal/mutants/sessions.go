@@ -7,8 +7,18 @@ func sessions() []Mutant {
 	return []Mutant{
 		{
 			"sessions: a short grant lasts as long as STS gives", "mint/awssts/minter.go",
-			"r.duration, opt.Until = MinDuration, r.ends", "r.duration = MinDuration",
+			"opt.Until = r.ends", "_ = r.ends",
 			minter, "^TestAShortGrantEndsWhenItEnds$",
+		},
+		{
+			"sessions: a slow STS gives more than was granted", "mint/awssts/minter.go",
+			"!r.held && over > slowSTS", "false && over > slowSTS",
+			minter, "^TestASlowSTSGivesNoMore$",
+		},
+		{
+			"sessions: a leaked key takes back what the ledger knows alone", "broker/aws_revoke.go",
+			"if r.Selector != revocation.SelectKey || b.cfg.AWS == nil {", "if true {",
+			here, "^TestALeakedKeyTakesTheWholeRoleBack$",
 		},
 		{
 			"sessions: the answer says the end that STS gave", "mint/awssts/minter.go",

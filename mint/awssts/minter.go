@@ -122,6 +122,7 @@ type request struct {
 	source   string
 	duration time.Duration
 	ends     time.Time // what was granted
+	held     bool      // the policy ends then
 }
 
 // mint makes a session of the order, whose scopes lead to role. The error is a
@@ -147,7 +148,7 @@ func (m *Minter) mint(ctx context.Context, c *Catalog, role string, o *mint.Sess
 }
 
 func (m *Minter) attempt(ctx context.Context, c *Catalog, role string, o *mint.SessionOrder) (*mint.Session, error) {
-	r, err := m.request(ctx, c, role, o)
+	r, err := m.request(ctx, c, role, o, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -155,12 +156,27 @@ func (m *Minter) attempt(ctx context.Context, c *Catalog, role string, o *mint.S
 	if err != nil {
 		return nil, err
 	}
+	// STS counts from when it answers, by its own clock. What would live longer than was
+	// granted does not leave here: another is asked for, that the policy ends in time.
+	if over := made.expires.Sub(r.ends); !r.held && over > slowSTS {
+		if r, err = m.request(ctx, c, role, o, over); err != nil {
+			return nil, err
+		}
+		if made, err = m.call(ctx, r); err != nil {
+			return nil, err
+		}
+	}
 	return m.session(r, made)
 }
 
+// slowSTS is how much later than granted a session may end by STS's count: what clocks that
+// are kept well differ by, and what an answer takes.
+const slowSTS = 2 * time.Second
+
 // request compiles what is asked of STS. A life that is shorter than STS gives is held by the
-// policy: what STS gives is never more than what was granted.
-func (m *Minter) request(ctx context.Context, c *Catalog, role string, o *mint.SessionOrder) (*request, error) {
+// policy: what STS gives is never more than what was granted. So is one that STS was late for,
+// by over.
+func (m *Minter) request(ctx context.Context, c *Catalog, role string, o *mint.SessionOrder, over time.Duration) (*request, error) {
 	claims := o.Claims()
 	r := &request{order: o, ends: time.Unix(claims.Expiry, 0)}
 	left := r.ends.Sub(m.cfg.Now()).Truncate(time.Second)
@@ -172,8 +188,9 @@ func (m *Minter) request(ctx context.Context, c *Catalog, role string, o *mint.S
 		left = MaxChained
 	}
 	opt := Options{Role: role, Plain: m.cfg.Plain}
-	if r.duration = left; left < MinDuration {
-		r.duration, opt.Until = MinDuration, r.ends
+	r.duration = max(left-over.Truncate(time.Second), MinDuration)
+	if r.held = left < MinDuration || over > 0; r.held {
+		opt.Until = r.ends
 	}
 	var err error
 	if r.policy, err = c.Compile(claims.Scope, opt); err != nil {
