@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/writbroker/writ/keys"
 	"github.com/writbroker/writ/revocation/roll"
 )
 
@@ -59,6 +60,10 @@ func (a *App) gauges() {
 		"writ_policy_current":               {"1 if the newest bundle is in force, 0 if it is broken and the last good one stays.", func() float64 { return one(a.watcher.status().Current) }},
 		"writ_audit_healthy":                {"1 if the audit log can be written.", func() float64 { return one(a.audit.Healthy() == nil) }},
 		"writ_keys_activation_waiting":      {"Verifiers that a rotation which is due waits for, since they have not reported the next key.", a.keysAwaited},
+		"writ_keys_ring_version":            {"Version of the key ring that this replica follows.", func() float64 { return float64(a.rotator.Ring().Version()) }},
+		"writ_keys_staleness_seconds":       {"Time since the key ring was confirmed to be the shared one.", func() float64 { return a.rotator.Staleness(a.now()).Seconds() }},
+		"writ_keys_lacking":                 {"1 if a key of the ring does not open here, and the key set is not served for that.", func() float64 { return one(a.rotator.Ring().Lacks()) }},
+		"writ_keys_active_seconds":          {"How long the active key has signed.", a.activeFor},
 		"writ_keys_published":               {"Keys in the JWKS.", func() float64 { return float64(len(a.rotator.Ring().Public().Keys())) }},
 	} {
 		a.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: g.help}, g.read))
@@ -81,6 +86,16 @@ func (a *App) replicas(which func(*roll.Roll) []string) float64 {
 func (a *App) keysAwaited() float64 {
 	awaited, _ := a.rotator.Awaited()
 	return float64(len(awaited.Verifiers))
+}
+
+// activeFor is 0 where no key signs.
+func (a *App) activeFor() float64 {
+	for _, k := range a.rotator.List() {
+		if k.Stage == keys.StageActive {
+			return max(a.now().Sub(k.Activated), 0).Seconds()
+		}
+	}
+	return 0
 }
 
 func one(b bool) float64 {

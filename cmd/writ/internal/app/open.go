@@ -138,6 +138,9 @@ func (a *App) recordKeys(ctx context.Context) error {
 			}}
 			for _, k := range r.Keys() {
 				e.Detail[k.ID] = string(k.Stage)
+				if k.Reason != "" {
+					e.Detail[k.ID+".reason"] = k.Reason
+				}
 			}
 			if _, err := a.audit.Append(ctx, e); err != nil {
 				a.logger.ErrorContext(ctx, "key change not in audit log", "error", err)
