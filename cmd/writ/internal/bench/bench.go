@@ -30,11 +30,12 @@ const (
 	PartRevocation = "revocation"
 	PartRedis      = "redis"   // measured only where redis-server is installed, or on demand
 	PartCustody    = "custody" // likewise where there is a Vault
+	PartAWS        = "aws"     // and where there is a MinIO
 )
 
 // Parts lists the names that Config.Only takes.
 func Parts() []string {
-	return []string{PartExchange, PartVerify, PartAuthorize, PartRevocation, PartRedis, PartCustody}
+	return []string{PartExchange, PartVerify, PartAuthorize, PartRevocation, PartRedis, PartCustody, PartAWS}
 }
 
 // Config says what to measure. Its zero value measures everything as the goals say.
@@ -50,6 +51,8 @@ type Config struct {
 	Dir string
 	// Vault is what keys are kept in where their custody is measured.
 	Vault Vault
+	// MinIO is whose STS is asked where AWS credentials are measured.
+	MinIO MinIO
 	// Progress, if set, is told what is being done.
 	Progress func(string)
 }
@@ -122,7 +125,7 @@ func (r *run) parts(ctx context.Context) error {
 		measure func(context.Context) error
 	}{
 		{PartExchange, r.exchange}, {PartVerify, r.verify}, {PartAuthorize, r.authorize}, {PartRevocation, r.revocation},
-		{PartRedis, r.redis}, {PartCustody, r.custody},
+		{PartRedis, r.redis}, {PartCustody, r.custody}, {PartAWS, r.aws},
 	} {
 		if r.cfg.Only != "" && r.cfg.Only != part.name {
 			continue
@@ -151,6 +154,8 @@ func (r *run) missing(part string) error {
 		}
 	case PartCustody:
 		return r.cfg.Vault.missing()
+	case PartAWS:
+		return r.cfg.MinIO.missing()
 	}
 	return nil
 }

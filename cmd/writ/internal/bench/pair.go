@@ -59,4 +59,5 @@ func (p *pair) ratio(figure func(*sample) float64) float64 {
 // Figures of a sample.
 func rateOf(s *sample) float64 { return s.rate }
 func cpuOf(s *sample) float64  { return float64(s.cpu) }
+func p50Of(s *sample) float64  { return milliseconds(s.at(0.5)) }
 func p99Of(s *sample) float64  { return milliseconds(s.at(0.99)) }

@@ -46,26 +46,30 @@ func (v Vault) missing() error {
 	return err
 }
 
-func (v Vault) binary() (string, error) {
-	if v.Binary != "" {
-		if _, err := os.Stat(v.Binary); err != nil {
-			return "", fmt.Errorf("%w (%w)", ErrNoVault, err)
+func (v Vault) binary() (string, error) { return findServer(v.Binary, vaultBuilt, ErrNoVault) }
+
+// findServer is the path of a server's program: the one that is named, or else the one that make has built
+// in the checkout which the working directory is in. The error is that of there being none.
+func findServer(named, built string, none error) (string, error) {
+	if named != "" {
+		if _, err := os.Stat(named); err != nil {
+			return "", fmt.Errorf("%w (%w)", none, err)
 		}
-		return filepath.Abs(v.Binary)
+		return filepath.Abs(named)
 	}
 	dir, err := os.Getwd()
 	if err != nil {
-		return "", fmt.Errorf("%w (%w)", ErrNoVault, err)
+		return "", fmt.Errorf("%w (%w)", none, err)
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			if built := filepath.Join(dir, vaultBuilt); isFile(built) {
-				return built, nil
+			if path := filepath.Join(dir, built); isFile(path) {
+				return path, nil
 			}
 		}
 		up := filepath.Dir(dir)
 		if up == dir {
-			return "", ErrNoVault
+			return "", none
 		}
 		dir = up
 	}

@@ -25,6 +25,7 @@ func (e *env) benchCommand() *cobra.Command {
 	c.Flags().StringVar(&cfg.Only, "only", "", "one part: "+strings.Join(bench.Parts(), ", "))
 	c.Flags().DurationVar(&cfg.Duration, "duration", 20*time.Second, "how long each part measures")
 	c.Flags().StringVar(&cfg.Vault.Binary, "vault", "", "program that serves the Vault of the part custody; the one that make has built, if it is not named")
+	c.Flags().StringVar(&cfg.MinIO.Binary, "minio", "", "program of MinIO, whose STS the part aws asks; the one that make has built, if it is not named")
 	c.Flags().StringVar(&cfg.Dir, "dir", "", "where to make the temporary folder; its disk is the one that is measured")
 	return c
 }
