@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/writbroker/writ/cmd/writ/internal/bench"
+	"github.com/writbroker/writ/internal/ststest"
 	"github.com/writbroker/writ/internal/vaulttest"
 )
 
@@ -142,6 +143,81 @@ func TestVaultMissing(t *testing.T) {
 	}
 	cfg.Vault.Binary = "nowhere"
 	if _, err := bench.Run(t.Context(), cfg); !errors.Is(err, bench.ErrNoVault) || !strings.Contains(err.Error(), "nowhere") {
+		t.Errorf("with one that is not there: err = %v", err)
+	}
+}
+
+// TestAWSFigures has sessions from the stand-in for STS; the end-to-end tests run it with a real MinIO.
+func TestAWSFigures(t *testing.T) {
+	const key = "AKIABENCH"
+	server := ststest.New(t, ststest.Options{
+		Roles: []ststest.Role{{ARN: bench.AWSRole}}, Principals: []ststest.Principal{{AccessKeyID: key, ARN: "arn:aws:iam::123456789012:user/bench"}},
+	})
+	cfg := small(t, bench.PartAWS)
+	cfg.MinIO = bench.MinIO{Address: server.URL, Region: ststest.Region, CredentialsFile: filepath.Join(t.TempDir(), "credentials")}
+	if err := os.WriteFile(cfg.MinIO.CredentialsFile, []byte("[default]\naws_access_key_id = "+key+"\naws_secret_access_key = secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	report, err := bench.Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range awsFigures() {
+		if v, ok := report.Figure(name); !ok || v <= 0 {
+			t.Errorf("%s = %v", name, v)
+		}
+	}
+	data, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told struct{ MinIO string }
+	if err := json.Unmarshal(data, &told); err != nil || told.MinIO != "given" {
+		t.Errorf("it does not say that the STS is somebody's: %s (%v)", data, err)
+	}
+	comparable(t, server.Calls("AssumeRole"))
+}
+
+// comparable checks that the bare calls and the broker's are of one kind, and all for sessions of their own.
+func comparable(t *testing.T, calls []ststest.Call) {
+	t.Helper()
+	bare, tasks := 0, map[string]bool{}
+	first := calls[0]
+	for _, c := range calls {
+		if c.Policy != first.Policy || c.Duration.Round(time.Minute) != first.Duration || len(c.Tags) != len(first.Tags) || len(c.SourceIdentity) != len(first.SourceIdentity) {
+			t.Fatalf("%+v is of another kind than %+v", c, first)
+		}
+		for name, value := range c.Tags {
+			if drift := len(value) - len(first.Tags[name]); drift < -8 || drift > 8 {
+				t.Fatalf("tag %s is %q, and %q elsewhere", name, value, first.Tags[name])
+			}
+		}
+		if c.SessionName == first.SessionName {
+			bare++
+		}
+		tasks[c.Tags["writ:task"]] = true
+	}
+	// The first call by the broker is of the task that the bare client names.
+	if bare < 2 || len(tasks) != len(calls)-bare {
+		t.Errorf("of %d calls %d were bare, and the others were for %d tasks", len(calls), bare, len(tasks))
+	}
+}
+
+func awsFigures() []string {
+	return []string{
+		"aws_overhead_ratio", "aws_cached_ratio", "compile_us", "aws_bare_rps", "aws_bare_p50_ms", "aws_bare_p99_ms",
+		"aws_minted_rps", "aws_minted_p50_ms", "aws_minted_p99_ms", "aws_minted_loaded_rps", "aws_cached_rps", "aws_cached_p50_ms",
+	}
+}
+
+func TestMinIOMissing(t *testing.T) {
+	t.Chdir(t.TempDir())
+	cfg := small(t, bench.PartAWS)
+	if _, err := bench.Run(t.Context(), cfg); !errors.Is(err, bench.ErrNoMinIO) || !strings.Contains(err.Error(), "--minio") {
+		t.Errorf("without a MinIO: err = %v", err)
+	}
+	cfg.MinIO.Binary = "nowhere"
+	if _, err := bench.Run(t.Context(), cfg); !errors.Is(err, bench.ErrNoMinIO) || !strings.Contains(err.Error(), "nowhere") {
 		t.Errorf("with one that is not there: err = %v", err)
 	}
 }

@@ -68,8 +68,8 @@ func bareInput(catalog *awssts.Catalog, set scopes.Set) (*sts.AssumeRoleInput, e
 		RoleArn: aws.String(p.Role), RoleSessionName: aws.String(name), SourceIdentity: aws.String(from),
 		Policy: aws.String(p.JSON), DurationSeconds: aws.Int32(int32(stsSession / time.Second)),
 	}
-	// A policy's version is a SHA-256 in hex; the tag of another one is as long.
-	tags := awssts.SessionTags(awssts.Session{Agent: id, Subject: id, Task: awsTask(0), Policy: p.Digest(), Decision: decision})
+	// A tag has the short form of a policy's version, which any digest is as long as.
+	tags := awssts.SessionTags(awssts.Session{Agent: id, Subject: id, Task: awsTask(0), Policy: p.Digest()[:16], Decision: decision})
 	for _, t := range tags {
 		in.Tags = append(in.Tags, types.Tag{Key: aws.String(t.Key), Value: aws.String(t.Value)})
 	}
