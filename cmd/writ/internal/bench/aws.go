@@ -27,15 +27,14 @@ const (
 	awsScopes   = "lake:read:sales/** lake:list:sales/** lake:write:reports/eu/* lake:delete:tmp/*"
 )
 
-const awsTools = `kind: catalog
+// awsBundle is added to the bundle of the other parts.
+const awsBundle = `kind: catalog
 tools:
   - name: lake
     audience: ` + awsAudience + `
     actions: [read, write, delete, list]
     aws: {service: s3, role: "` + AWSRole + `", with: {bucket: acme-lake}}
-`
-
-const awsGrants = `---
+---
 kind: roles
 roles:
   - {name: lake, grants: [{scopes: ["lake:*:**"]}]}
@@ -45,18 +44,24 @@ bindings:
   - {name: lake, principals: ["` + prefix + `**"], roles: [lake]}
 `
 
-// awsCatalog is the mapping to AWS that the broker has, and the scopes that every session is for.
-func awsCatalog() (*awssts.Catalog, scopes.Set, error) {
-	b, err := policy.Parse(map[string][]byte{"aws.yaml": []byte(awsTools)}, policy.Options{})
-	if err != nil {
-		return nil, scopes.Set{}, fmt.Errorf("reading catalog: %w", err)
+// awsWorld is what the broker's policy says of AWS, and the scopes that every session is for.
+type awsWorld struct {
+	bundle  *policy.Bundle
+	catalog *awssts.Catalog
+	set     scopes.Set
+}
+
+func newAWSWorld() (*awsWorld, error) {
+	w := &awsWorld{}
+	var err error
+	if w.bundle, err = policy.Parse(map[string][]byte{"aws.yaml": []byte(awsBundle)}, policy.Options{}); err != nil {
+		return nil, fmt.Errorf("reading policy: %w", err)
 	}
-	c, err := awssts.NewCatalog(b.Catalog(), nil)
-	if err != nil {
-		return nil, scopes.Set{}, err
+	if w.catalog, err = awssts.NewCatalog(w.bundle.Catalog(), nil); err != nil {
+		return nil, err
 	}
-	set, err := scopes.ParseSet(awsScopes)
-	return c, set, err
+	w.set, err = scopes.ParseSet(awsScopes)
+	return w, err
 }
 
 // awsTask names a task; all names are of one length. Sessions of different tasks are different ones.
@@ -68,12 +73,14 @@ type awsRun struct {
 	*run
 	sts     *stsServer
 	broker  *broker
+	minter  *awsMinter
 	minted  int // sessions asked for so far
 	again   [][]byte
 	single  *load
 	several *load
 
 	bare, alone   []*sample // one a round: the bare call, and through the broker, with one caller each
+	direct, held  []*sample // likewise by the minter alone: made, and kept
 	making, given []*sample // made and kept, with as many connections as elsewhere
 }
 
@@ -91,12 +98,11 @@ func (r *run) aws(ctx context.Context) error {
 }
 
 func (r *run) atSTS(ctx context.Context, server *stsServer) error {
-	// The bundle of the other parts, and a tool in AWS.
 	bundle := filepath.Join(r.dir, "aws", "bundle")
 	if err := os.MkdirAll(bundle, 0o700); err != nil {
 		return fmt.Errorf("writing policy bundle: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(bundle, "aws.yaml"), []byte(awsTools+awsGrants), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(bundle, "aws.yaml"), []byte(awsBundle), 0o600); err != nil {
 		return fmt.Errorf("writing policy bundle: %w", err)
 	}
 	b, err := r.startConfigured(ctx, "aws", nil, fmt.Sprintf(
@@ -105,14 +111,17 @@ func (r *run) atSTS(ctx context.Context, server *stsServer) error {
 		return err
 	}
 	a := &awsRun{run: r, sts: server, broker: b, single: newLoad(1), several: newLoad(r.sizes.Connections)}
-	err = a.measure(ctx)
+	if a.minter, err = server.minter(ctx, b.issuer.signer); err == nil {
+		err = a.measure(ctx)
+		a.minter.close()
+	}
 	a.single.close()
 	a.several.close()
 	return errors.Join(err, b.stop())
 }
 
 func (a *awsRun) measure(ctx context.Context) error {
-	r := a.cfg.Duration / (4*awsRounds + 4)
+	r := a.cfg.Duration / (6*awsRounds + 6)
 	if err := a.overhead(ctx, r); err != nil {
 		return fmt.Errorf("minting: %w", err)
 	}
@@ -130,10 +139,15 @@ func (a *awsRun) measure(ctx context.Context) error {
 // overhead compares, in turn, the bare call with a session through the broker, of a workload token that
 // was never seen before. Each has one caller and keeps its one connection; the first round warms up.
 func (a *awsRun) overhead(ctx context.Context, each time.Duration) error {
+	one := func(call func(context.Context) error) func(time.Duration, float64) (*sample, error) {
+		return func(d time.Duration, _ float64) (*sample, error) {
+			return drive(ctx, 1, d, func(ctx context.Context, _ int) (bool, error) { return true, call(ctx) })
+		}
+	}
 	return a.turns(each, []turn{
-		{&a.bare, func(d time.Duration, _ float64) (*sample, error) {
-			return drive(ctx, 1, d, func(ctx context.Context, _ int) (bool, error) { return true, a.sts.ask(ctx) })
-		}},
+		{&a.bare, one(a.sts.ask)},
+		{&a.direct, one(func(ctx context.Context) error { return a.minter.session(ctx, false) })},
+		{&a.held, one(func(ctx context.Context) error { return a.minter.session(ctx, true) })},
 		{&a.alone, func(d time.Duration, rate float64) (*sample, error) { return a.mint(ctx, a.single, d, rate) }},
 	})
 }
@@ -213,10 +227,7 @@ func (a *awsRun) requests(ctx context.Context, n int) ([][]byte, error) {
 
 // compile times the compiler on the scopes of the sessions, as for AWS, in µs.
 func (a *awsRun) compile(ctx context.Context) (float64, error) {
-	catalog, set, err := awsCatalog()
-	if err != nil {
-		return 0, err
-	}
+	catalog, set := a.minter.world.catalog, a.minter.world.set
 	if _, err := catalog.Compile(set, awssts.Options{}); err != nil {
 		return 0, fmt.Errorf("compiling session policy: %w", err)
 	}
@@ -237,15 +248,19 @@ func (a *awsRun) tell(compile float64) {
 	}
 	add("aws_overhead_ratio", ratio(a.alone, a.bare, p50Of), AtMost(1.1), "p50 of a session by assume_role through the broker, over the SDK's bare call to the same STS with the same policy, one caller each")
 	add("aws_cached_ratio", ratio(a.given, a.making, rateOf), AtLeast(50), fmt.Sprintf("sessions a second that are kept, over those that are made, at %d connections", a.sizes.Connections))
+	add("aws_minter_overhead_ratio", ratio(a.direct, a.bare, p50Of), Goal{}, "p50 of a session by the minter alone, with policy's decision, over the bare call: no disk is waited for")
+	add("aws_minter_cached_ratio", ratio(a.held, a.direct, rateOf), Goal{}, "sessions a second of the minter alone that are kept, over those that it makes, one caller")
 	add("compile_us", compile, Goal{}, "the session policy of 4 scopes, compiled")
 	for _, side := range []struct {
 		name, about string
 		samples     []*sample
 	}{
 		{"aws_bare", "of the bare call", a.bare},
-		{"aws_minted", "through the broker, one caller", a.alone},
+		{"aws_minter", "by the minter alone, one caller", a.direct},
+		{"aws_minter_cached", "likewise, kept", a.held},
+		{"aws_minted", "through the broker, one caller: its disk is waited for twice, for the ledger of sessions and for the audit log", a.alone},
 		{"aws_minted_loaded", fmt.Sprintf("through the broker, %d connections", a.sizes.Connections), a.making},
-		{"aws_cached", "the same, of kept sessions", a.given},
+		{"aws_cached", "likewise, kept: the audit log is waited for", a.given},
 	} {
 		add(side.name+"_rps", middle(side.samples, rateOf), Goal{}, side.about)
 		add(side.name+"_p50_ms", middle(side.samples, p50Of), Goal{}, "")

@@ -96,19 +96,33 @@ func (s *stsServer) run(ctx context.Context, path, dir string, password client.S
 	if err := s.login(ctx); err != nil {
 		return err
 	}
-	running, kill := context.WithCancel(context.WithoutCancel(ctx)) // the broker ends first
-	cmd := exec.CommandContext(running, path, "server", "--quiet", "--address", address, "--console-address", console, filepath.Join(dir, "minio"))
+	running, kill := context.WithCancel(context.WithoutCancel(ctx))                                                                                 // the broker ends first
+	cmd := exec.CommandContext(running, path, "server", "--quiet", "--address", address, "--console-address", console, filepath.Join(dir, "minio")) //nolint:gosec // the program that whoever measures names
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	// None of the caller's environment: what is in it for another MinIO would change what is measured.
 	cmd.Env = []string{
 		"HOME=" + dir, "MINIO_ROOT_USER=" + minioUser, "MINIO_ROOT_PASSWORD=" + password.Reveal(), "MINIO_BROWSER=off", "MINIO_UPDATE=off",
 	}
+	ended, err := s.start(cmd, kill)
+	if err != nil {
+		return err
+	}
+	if err := s.answers(ctx, ended); err != nil {
+		_ = s.stop()
+		return fmt.Errorf("%w: %s", err, log.Bytes())
+	}
+	return nil
+}
+
+// start starts a program that ends by SIGTERM where its context does, which kill ends. The channel is closed
+// when it has ended.
+func (s *stsServer) start(cmd *exec.Cmd, kill context.CancelFunc) (<-chan struct{}, error) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = minioStop
 	if err := cmd.Start(); err != nil {
 		kill()
-		return err
+		return nil, err
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -120,11 +134,7 @@ func (s *stsServer) run(ctx context.Context, path, dir string, password client.S
 		<-ended
 		return nil
 	}
-	if err := s.answers(ctx, ended); err != nil {
-		_ = s.stop()
-		return fmt.Errorf("%w: %s", err, log.Bytes())
-	}
-	return nil
+	return ended, nil
 }
 
 // answers waits for the first session.

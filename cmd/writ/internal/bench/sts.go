@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/writbroker/writ/mint/awssts"
-	"github.com/writbroker/writ/scopes"
 )
 
 const (
@@ -35,7 +34,7 @@ type stsServer struct {
 
 // login makes the client, by the broker's own way to credentials and with its own settings of connections.
 func (s *stsServer) login(ctx context.Context) error {
-	catalog, set, err := awsCatalog()
+	world, err := newAWSWorld()
 	if err != nil {
 		return err
 	}
@@ -44,7 +43,7 @@ func (s *stsServer) login(ctx context.Context) error {
 		return err
 	}
 	s.http = awssts.HTTPClient(nil, stsTimeout)
-	s.input, err = bareInput(catalog, set)
+	s.input, err = bareInput(world)
 	if err != nil {
 		return err
 	}
@@ -55,8 +54,8 @@ func (s *stsServer) login(ctx context.Context) error {
 	return nil
 }
 
-func bareInput(catalog *awssts.Catalog, set scopes.Set) (*sts.AssumeRoleInput, error) {
-	p, err := catalog.Compile(set, awssts.Options{Plain: true})
+func bareInput(w *awsWorld) (*sts.AssumeRoleInput, error) {
+	p, err := w.catalog.Compile(w.set, awssts.Options{Plain: true})
 	if err != nil {
 		return nil, fmt.Errorf("compiling session policy: %w", err)
 	}
