@@ -37,7 +37,7 @@ func (r *Rotator) discard(ctx context.Context) {
 	r.mu.Unlock()
 	began := time.Now() //nolint:forbidigo // how long it takes, not what time it is
 	for i, k := range over {
-		if time.Since(began) > r.poll { //nolint:forbidigo // as above
+		if time.Since(began) > r.poll {
 			r.mu.Lock() // the ring has to be confirmed meanwhile
 			r.leftovers = append(r.leftovers, over[i:]...)
 			r.mu.Unlock()
