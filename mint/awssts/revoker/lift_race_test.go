@@ -84,7 +84,7 @@ func TestALiftTakesNoNewRulesDenyAway(t *testing.T) {
 			}
 		}
 		if !fired.Load() {
-			t.Skip("the window was not hit")
+			t.Fatal("the window was not hit: this shows nothing")
 		}
 		if taken.Load() > 0 || gone > 0 {
 			t.Errorf("a live deny was removed %d times, and was gone for %s", taken.Load(), gone)
