@@ -159,7 +159,7 @@ func TestANewReplicaRefusesAStoreThatWentBack(t *testing.T) {
 	if a.at() != r.Ring().Version() {
 		t.Fatalf("version %d is in force and %d anchored", r.Ring().Version(), a.at())
 	}
-	made := f.custody.made
+	made := f.custody.made.Load()
 
 	_, log, err := anchored(t, f, c, old.db.Cells(), a, nil)
 	if !errors.Is(err, store.ErrRollback) || !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "older than the one that was anchored") {
@@ -169,8 +169,8 @@ func TestANewReplicaRefusesAStoreThatWentBack(t *testing.T) {
 	if _, _, err := anchored(t, f, c, empty.db.Cells(), a, nil); !errors.Is(err, store.ErrRollback) {
 		t.Errorf("an empty store: New = %v", err)
 	}
-	if _, err := empty.db.Cells().Get(t.Context(), ringName); !errors.Is(err, store.ErrNotFound) || f.custody.made != made {
-		t.Errorf("a ring was begun under an anchored one: %v, %d keys", err, f.custody.made-made)
+	if _, err := empty.db.Cells().Get(t.Context(), ringName); !errors.Is(err, store.ErrNotFound) || f.custody.made.Load() != made {
+		t.Errorf("a ring was begun under an anchored one: %v, %d keys", err, f.custody.made.Load()-made)
 	}
 	// Whoever has the newest ring mends both.
 	for name, stale := range map[string]*disk{"old": old, "empty": empty} {

@@ -15,7 +15,7 @@ func TestNoChurnWhileCustodyHangs(t *testing.T) {
 		h := &hanging{Custody: f.custody}
 		r := start(t, f, 1, func(_ int, cfg *keys.Config) { cfg.Custody = h })[0]
 		time.Sleep(50 * time.Minute)
-		h.by = 8 * time.Second
+		h.by.Store(int64(8 * time.Second))
 		time.Sleep(30 * time.Minute)
 		before := f.cell.swaps
 		time.Sleep(10 * time.Minute)

@@ -225,7 +225,7 @@ func (l *link) fault() fault {
 		return failsAfter
 	case n < 28:
 		return conflicts
-	case l.quick.Load() || l.day.calm:
+	case l.quick.Load() || l.day.calm.Load():
 		return none
 	case n < 31:
 		return diesBefore

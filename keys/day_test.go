@@ -42,7 +42,7 @@ type day struct {
 	judge    *judge
 	callers  *callers
 	custody  *awayCustody
-	calm     bool         // the store is damaged: nobody dies or sleeps in the middle of mending it
+	calm     atomic.Bool  // the store is damaged: nobody dies or sleeps in the middle of mending it
 	epoch    atomic.Int64 // counts the damages to the store
 	count    struct{ kills, pauses, cuts, outages, rollbacks, wipes, emergencies, custody, deferred int }
 }
@@ -214,8 +214,8 @@ func (d *day) damage() {
 			r.cut(time.Now().Add(2 * mendTime))
 		}
 	}
-	d.calm = true
-	defer func() { d.calm = false }()
+	d.calm.Store(true)
+	defer d.calm.Store(false)
 	d.epoch.Add(1)
 	before := d.judge.newest()
 	if d.rng.IntN(2) == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,15 +18,16 @@ import (
 // hanging is a custody behind a network that drops packets: each call takes its whole bound.
 type hanging struct {
 	keys.Custody
-	by time.Duration
+	by atomic.Int64 // a time.Duration
 }
 
 func (h *hanging) Generate(ctx context.Context, ring, alg string, born uint64) (keys.Material, error) {
-	if h.by == 0 {
+	by := time.Duration(h.by.Load())
+	if by == 0 {
 		return h.Custody.Generate(ctx, ring, alg, born)
 	}
 	select {
-	case <-time.After(h.by):
+	case <-time.After(by):
 	case <-ctx.Done():
 	}
 	return keys.Material{}, keys.ErrUnavailable
@@ -41,7 +43,7 @@ func TestEmergencyDoesNotWaitForCustody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.by = 2 * time.Second // 5 s by default
+	h.by.Store(int64(2 * time.Second)) // 5 s by default
 	began, leaked := time.Now(), r.Ring().Active().KeyID()
 	if _, err := r.RotateNow(t.Context(), leaked); err != nil {
 		t.Fatal(err)
@@ -49,7 +51,7 @@ func TestEmergencyDoesNotWaitForCustody(t *testing.T) {
 	if took := time.Since(began); took > 500*time.Millisecond {
 		t.Errorf("RotateNow took %v, and the leaked key was active and published until then", took)
 	}
-	h.by = 0
+	h.by.Store(0)
 	if err := r.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +67,7 @@ func TestSigningGoesOnWhileCustodyHangs(t *testing.T) {
 				h := &hanging{Custody: f.custody}
 				r := start(t, f, 1, func(_ int, cfg *keys.Config) { cfg.Custody = h })[0]
 				time.Sleep(50 * time.Minute)
-				h.by = by
+				h.by.Store(int64(by))
 				refused := 0
 				for range 60 * 60 {
 					time.Sleep(time.Second)

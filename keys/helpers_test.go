@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,14 +143,14 @@ type vault struct {
 	away  error
 	spoil func(*keys.Material)
 	open  func(keys.KeyInfo) (token.Signer, error)
-	made  int
+	made  atomic.Int64
 }
 
 func (v *vault) Generate(ctx context.Context, ring, alg string, born uint64) (keys.Material, error) {
 	if v.away != nil {
 		return keys.Material{}, v.away
 	}
-	v.made++
+	v.made.Add(1)
 	m, err := v.Custody.Generate(ctx, ring, alg, born)
 	if v.spoil != nil {
 		v.spoil(&m)

@@ -27,8 +27,8 @@ func TestARestartAddsNoKey(t *testing.T) {
 			t.Fatalf("a restart changed the keys: %s\n%s", first.JWKS(), again.JWKS())
 		}
 	}
-	if f.custody.made != 2 || f.cell.swaps != 1 {
-		t.Errorf("made %d keys in %d writes, want 2 in 1", f.custody.made, f.cell.swaps)
+	if f.custody.made.Load() != 2 || f.cell.swaps != 1 {
+		t.Errorf("made %d keys in %d writes, want 2 in 1", f.custody.made.Load(), f.cell.swaps)
 	}
 }
 

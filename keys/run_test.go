@@ -65,8 +65,8 @@ func TestRunRotatesOnScheduleAndOnce(t *testing.T) {
 			}
 		}
 		// Two keys at the start, then one a rotation; a late rotation makes the next one late.
-		if f.custody.made < 2+46 || f.custody.made > 2+48+6 {
-			t.Errorf("%d keys were made in 48 hours", f.custody.made)
+		if f.custody.made.Load() < 2+46 || f.custody.made.Load() > 2+48+6 {
+			t.Errorf("%d keys were made in 48 hours", f.custody.made.Load())
 		}
 		if got, want := changes.Load(), int64(fleet[0].Ring().Version()); got < 90 || got > want {
 			t.Errorf("OnChange was called %d times for %d versions", got, want)

@@ -167,10 +167,10 @@ func (w *world) step(t *rapid.T) {
 		}
 		w.cell.edit(func() { w.cell.lying = nil })
 	case "restart":
-		before := w.custody.made
+		before := w.custody.made.Load()
 		active := w.replicas[i].Ring().Active().KeyID()
 		w.replicas[i] = w.replica(t, context.Background(), w.clocks[i])
-		if w.replicas[i].Ring().Active().KeyID() == active && w.custody.made > before+1 {
+		if w.replicas[i].Ring().Active().KeyID() == active && w.custody.made.Load() > before+1 {
 			t.Fatal("a restart made keys")
 		}
 	case "emergency":
