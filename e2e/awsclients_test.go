@@ -155,7 +155,7 @@ const (
 // asked it: no two of the broker's records are of one.
 func (l *lake) askedOnce(t *testing.T) {
 	t.Helper()
-	out, err := program(t, "", clean(), binary, "audit", "query", "--dir", filepath.Join(filepath.Dir(l.tokens), "audit"), "--json")
+	out, err := program(t, "", clean(), binary, "audit", "query", "--dir", filepath.Join(filepath.Dir(l.tokens), "audit"), "--limit", "10000", "--json")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
