@@ -246,6 +246,27 @@ func TestHungDiskBlocksNobodyBeyondTheBound(t *testing.T) {
 	})
 }
 
+// A wall clock that steps says nothing of how long a write has taken.
+func TestAClockStepIsNotAHungDisk(t *testing.T) {
+	clock := time.Date(2026, 3, 4, 0, 0, 0, 0, time.UTC)
+	var ahead atomic.Int64
+	var stepped *audit.Log
+	files := &crashfs.FS{}
+	files.Hook = func(op crashfs.Op, _ string) error {
+		if op == crashfs.OpSync && stepped != nil {
+			ahead.Add(int64(6 * time.Hour))
+			if err := stepped.Healthy(); err != nil {
+				t.Errorf("the clock stepped during a write: %v", err)
+			}
+		}
+		return nil
+	}
+	l := open(t, audit.Config{FS: files, Now: func() time.Time { return clock.Add(time.Duration(ahead.Load())) }})
+	stepped = l
+	appendN(t, l, "a", "b", "c")
+	wantWhole(t, verify(t, files))
+}
+
 func TestAppendEndsWithItsContext(t *testing.T) {
 	release := make(chan struct{})
 	files := &crashfs.FS{}

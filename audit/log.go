@@ -47,7 +47,8 @@ type Log struct {
 	stopped chan struct{} // closed by the writer
 
 	failed  atomic.Pointer[error] // what keeps the writer from writing; nil if nothing
-	busy    atomic.Int64          // when the write in progress began, Unix ns; 0 if there is none
+	opened  time.Time             // what busy counts from, by the monotonic clock
+	busy    atomic.Int64          // when the write in progress began, ns since opened; 0 if there is none
 	signed  chan Checkpoint       // the newest checkpoint that Run has not seen
 	due     atomic.Bool           // Run asks for a checkpoint
 	unknown strangers
@@ -82,6 +83,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 		cfg: c.withDefaults(), files: c.FS,
 		kick: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 		signed: make(chan Checkpoint, 1),
+		opened: time.Now(),
 	}
 	l.encoders.New = func() any { return new(encoder) }
 	if l.files == nil {
@@ -222,7 +224,7 @@ func (l *Log) Healthy() error {
 	if failed := l.failed.Load(); failed != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, *failed)
 	}
-	if began := l.busy.Load(); began != 0 && l.cfg.Now().UnixNano()-began > int64(l.cfg.MaxWait) {
+	if began := l.busy.Load(); began != 0 && time.Since(l.opened)-time.Duration(began) > l.cfg.MaxWait {
 		return fmt.Errorf("%w: a write has not ended for %s", ErrUnavailable, l.cfg.MaxWait)
 	}
 	return nil

@@ -136,7 +136,7 @@ func (w *writer) wantsCheckpoint(last bool) bool {
 // strangers.
 func (w *writer) write(b *batch, last bool) error {
 	now := w.log.cfg.Now()
-	w.log.busy.Store(now.UnixNano())
+	w.log.busy.Store(max(1, int64(time.Since(w.log.opened))))
 	defer w.log.busy.Store(0)
 	if err := w.rotate(); err != nil {
 		return err
