@@ -21,6 +21,7 @@ import (
 	"github.com/writbroker/writ/client"
 	"github.com/writbroker/writ/examples"
 	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/internal/porttest"
 	"github.com/writbroker/writ/internal/vaulttest/vaultcases"
 	"github.com/writbroker/writ/token"
 )
@@ -137,7 +138,7 @@ func (l *lines) String() string {
 // broker prepares a process. The system's issuer is its address, unless there is one already.
 func (s *system) broker(t *testing.T, name string) *process {
 	t.Helper()
-	p := &process{system: s, name: name, public: freeAddress(t), admin: freeAddress(t), socket: filepath.Join(s.dir, name+".sock")}
+	p := &process{system: s, name: name, public: porttest.Address(t), admin: porttest.Address(t), socket: filepath.Join(s.dir, name+".sock")}
 	if s.issuer == "" {
 		s.issuer = "http://" + p.public
 	}

@@ -8,8 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,6 +21,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
+
+	"github.com/writbroker/writ/internal/porttest"
 )
 
 // minioBinary is what make e2e builds of MinIO.
@@ -79,7 +79,7 @@ func startLake(t *testing.T, mode string) *lake {
 	must(t, os.CopyFS(bundle, os.DirFS("../examples/bundle")))
 	writeFile(t, filepath.Join(bundle, "lake.yaml"), strings.ReplaceAll(lakeBundle, "ROLE", minioRole()))
 	// The broker is first, since MinIO reads its metadata when it starts.
-	address := freeAddress(t)
+	address := porttest.Address(t)
 	section := "audience: " + minioAudience
 	if mode == "assume_role" {
 		file := filepath.Join(dir, "credentials")
@@ -105,7 +105,7 @@ func (l *lake) startMinIO(t *testing.T, address string) {
 	if _, err := os.Stat(path); err != nil {
 		t.Fatalf("MinIO is not built: make %s (%v)", strings.TrimPrefix(minioBinary, "../"), err)
 	}
-	cmd := exec.Command(path, "server", "--quiet", "--address", address, "--console-address", freeAddress(t), t.TempDir())
+	cmd := exec.Command(path, "server", "--quiet", "--address", address, "--console-address", porttest.Address(t), t.TempDir())
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+minioUser, "MINIO_ROOT_PASSWORD="+minioPassword, "MINIO_BROWSER=off", "MINIO_UPDATE=off",
@@ -128,21 +128,6 @@ func (l *lake) startMinIO(t *testing.T, address string) {
 			t.Fatalf("MinIO is not ready within a minute: %v\n%s", err, log.Bytes())
 		}
 	}
-}
-
-// freeAddress is one that nobody listens on, for a server that cannot choose its own. It is below
-// the ports that systems choose from for others: what starts meanwhile does not get it.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000)))
-		if err == nil {
-			must(t, listener.Close())
-			return listener.Addr().String()
-		}
-	}
-	t.Fatal("of 100 ports none is free")
-	return ""
 }
 
 // s3 is a client that tries once: an answer is to be seen, not repeated until it is another.

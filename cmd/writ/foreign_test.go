@@ -36,6 +36,7 @@ import (
 	"github.com/writbroker/writ/cmd/writ/internal/app"
 	"github.com/writbroker/writ/cmd/writ/internal/dev"
 	"github.com/writbroker/writ/config"
+	"github.com/writbroker/writ/internal/porttest"
 	"github.com/writbroker/writ/token"
 )
 
@@ -289,14 +290,7 @@ func decode(t *testing.T, raw string) *token.Claims {
 func startMeshBroker(t *testing.T, bundle *spiffebundle.Bundle) (issuer string, roots *x509.CertPool) {
 	t.Helper()
 	dir := t.TempDir()
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := ln.Addr().String()
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := porttest.Address(t)
 	document, err := bundle.Marshal()
 	if err != nil {
 		t.Fatal(err)

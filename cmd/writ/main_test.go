@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +20,7 @@ import (
 	"github.com/writbroker/writ/client"
 	"github.com/writbroker/writ/cmd/writ/internal/cli"
 	"github.com/writbroker/writ/cmd/writ/internal/dev"
+	"github.com/writbroker/writ/internal/porttest"
 )
 
 // TestMain makes the test's binary the command writ too, for the scripts to run.
@@ -43,14 +43,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
-			ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-			if err != nil {
-				return err
-			}
-			e.Setenv("NOBODY", "http://"+ln.Addr().String())
-			if err := ln.Close(); err != nil {
-				return err
-			}
+			e.Setenv("NOBODY", "http://"+porttest.Address(t))
 			e.Setenv("EXAMPLE", bundle)
 			e.Values[worldKey{}] = new(*dev.World)
 			return nil

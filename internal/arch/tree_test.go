@@ -58,7 +58,8 @@ var tree = []home{
 	{path: "internal/brokertest", imports: everything}, // what tests stand on
 	{path: "internal/kmstest"},
 	{path: "internal/mutants"},
-	{path: "internal/redistest"},
+	{path: "internal/porttest"},
+	{path: "internal/redistest", imports: []string{"internal/porttest"}},
 	{path: "internal/vaulttest"},
 	{path: "internal/vaulttest/vaultcases", imports: everything},
 }

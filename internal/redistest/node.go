@@ -27,6 +27,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/writbroker/writ/internal/porttest"
 )
 
 const (
@@ -72,11 +74,11 @@ func start(t testing.TB, kind string, settings ...string) *Node {
 	}
 	var err error
 	for range portsTry {
-		port := freePort(t)
+		port := porttest.Free(t)
 		n := &Node{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), dir: t.TempDir(), kind: kind}
 		n.args = append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", n.dir, "--logfile", "log"}, settings...)
 		if slices.Contains(settings, "--cluster-enabled") {
-			n.args = append(n.args, "--cluster-port", strconv.Itoa(freePort(t)))
+			n.args = append(n.args, "--cluster-port", strconv.Itoa(porttest.Free(t)))
 		}
 		if kind == "redis-sentinel" {
 			conf := filepath.Join(n.dir, "sentinel.conf")
@@ -98,16 +100,6 @@ func start(t testing.TB, kind string, settings ...string) *Node {
 	}
 	t.Fatalf("starting %s: %v", kind, err)
 	return nil
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port
 }
 
 // run starts the process and waits until it, and no other, answers.

@@ -3,13 +3,13 @@ package awssts_test
 import (
 	"context"
 	"errors"
-	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/writbroker/writ/internal/porttest"
 	"github.com/writbroker/writ/internal/ststest"
 	"github.com/writbroker/writ/mint"
 	"github.com/writbroker/writ/mint/awssts"
@@ -49,7 +49,7 @@ func TestEachFailureHasAName(t *testing.T) {
 		reason string
 		calls  int // how often STS is asked; 0 = do not count
 	}{
-		"STS down":                  {func(s *studio) { s.cfg.Endpoint = "http://" + closedPort(t) }, workload{}, mint.FaultUnavailable, awssts.ReasonDown, 0},
+		"STS down":                  {func(s *studio) { s.cfg.Endpoint = "http://" + porttest.Address(t) }, workload{}, mint.FaultUnavailable, awssts.ReasonDown, 0},
 		"STS closes the connection": {always(ststest.Fault{Drop: true}), workload{}, mint.FaultUnavailable, awssts.ReasonDown, 0},
 		"STS fails":                 {always(ststest.Fault{Status: 500, Code: "InternalFailure"}), workload{}, mint.FaultUnavailable, awssts.ReasonDown, 3},
 		"STS slow": {func(s *studio) {
@@ -117,17 +117,6 @@ type nowhere struct{}
 
 func (nowhere) Retrieve(context.Context) (aws.Credentials, error) {
 	return aws.Credentials{}, errors.New("no EC2 IMDS role found")
-}
-
-// closedPort is an address at which nobody listens.
-func closedPort(tb testing.TB) string {
-	tb.Helper()
-	ln, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // A failure that passes costs an attempt and no more.

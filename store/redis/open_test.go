@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/writbroker/writ/internal/porttest"
 	"github.com/writbroker/writ/internal/redistest"
 	"github.com/writbroker/writ/store"
 	"github.com/writbroker/writ/store/redis"
@@ -151,10 +152,7 @@ func TestTLS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	roots := certificate(t, dir)
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	addr := listener.Addr().String()
-	must(t, listener.Close())
+	addr := porttest.Address(t)
 	_, port, err := net.SplitHostPort(addr)
 	must(t, err)
 	redistest.Start(t, "--tls-port", port, "--tls-cert-file", filepath.Join(dir, "cert"), "--tls-key-file", filepath.Join(dir, "key"), "--tls-auth-clients", "no")

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/writbroker/writ/audit"
 	"github.com/writbroker/writ/examples"
+	"github.com/writbroker/writ/internal/porttest"
 	"github.com/writbroker/writ/token"
 )
 
@@ -45,7 +45,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{dir: t.TempDir()}
 	w.config = filepath.Join(w.dir, "writ.yaml")
-	public, admin := freeAddress(t), freeAddress(t)
+	public, admin := porttest.Address(t), porttest.Address(t)
 	w.issuer, w.admin = "http://"+public, "http://"+admin
 	w.cluster = w.newIssuer(t, "cluster.json")
 	w.people = w.newIssuer(t, "people.json")
@@ -84,16 +84,6 @@ shutdown_grace: 100ms
 		t.Fatal(err)
 	}
 	return w
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 func (w *world) newIssuer(t *testing.T, file string) token.Signer {

@@ -21,6 +21,7 @@ import (
 	"github.com/writbroker/writ/cmd/writ/internal/app"
 	"github.com/writbroker/writ/config"
 	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/internal/porttest"
 	"github.com/writbroker/writ/internal/redistest"
 	"github.com/writbroker/writ/keys"
 	"github.com/writbroker/writ/verifier"
@@ -48,7 +49,7 @@ func startReplicas(t *testing.T) *replicas {
 	old := r.issuer
 	r.issuer = balancer.URL
 	for i, name := range []string{"a", "b"} {
-		public, admin := freeAddress(t), freeAddress(t)
+		public, admin := porttest.Address(t), porttest.Address(t)
 		targets[i] = &url.URL{Scheme: "http", Host: public}
 		config := strings.NewReplacer(
 			`"`+strings.TrimPrefix(old, "http://")+`"`, `"`+public+`"`, old, r.issuer,

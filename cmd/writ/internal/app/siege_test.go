@@ -24,6 +24,7 @@ import (
 	"github.com/writbroker/writ/cmd/writ/internal/app"
 	"github.com/writbroker/writ/config"
 	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/internal/porttest"
 	"github.com/writbroker/writ/internal/redistest"
 	"github.com/writbroker/writ/keys"
 	"github.com/writbroker/writ/store"
@@ -94,7 +95,7 @@ func newSiege(t *testing.T) *siege {
 	old := s.issuer
 	s.issuer = balancer.URL
 	for i, name := range []string{"a", "b"} {
-		public, admin := freeAddress(t), freeAddress(t)
+		public, admin := porttest.Address(t), porttest.Address(t)
 		targets[i] = &url.URL{Scheme: "http", Host: public}
 		r := &side{name: name, public: "http://" + public, admin: "http://" + admin, config: filepath.Join(s.dir, name+".yaml"), log: &journalOf{}}
 		s.sides[i] = r

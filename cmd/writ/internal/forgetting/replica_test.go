@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/writbroker/writ/client"
+	"github.com/writbroker/writ/internal/porttest"
 	"github.com/writbroker/writ/internal/redistest"
 )
 
@@ -39,7 +40,7 @@ func newReplica(w *world, n int) *replica {
 	t := w.t
 	t.Helper()
 	r := &replica{
-		n: n, name: fmt.Sprintf("replica-%d", n), public: freeAddress(t), admin: freeAddress(t),
+		n: n, name: fmt.Sprintf("replica-%d", n), public: porttest.Address(t), admin: porttest.Address(t),
 		proxy: redistest.NewProxy(t, w.primary.Addr), out: &output{},
 	}
 	r.dir = filepath.Join(w.dir, r.name)
