@@ -16,8 +16,8 @@ import (
 type SessionRevoker interface {
 	// Deny notes what should stand, for all replicas; within a second it returns.
 	Deny(ctx context.Context, denies []mint.Deny)
-	// Lift has the denies of a rule go. Until is when nobody can bring the rule back.
-	Lift(ctx context.Context, rule string, until time.Time)
+	// Wake has it ask for what is due now: a rule was lifted.
+	Wake()
 	// Wait gives how far denies have come, one status a role, when none is pending or ctx ends.
 	Wait(ctx context.Context, denies []mint.Deny) []mint.DenyStatus
 }
@@ -64,7 +64,7 @@ const sessionGrain = 5 * time.Minute
 // Denies by identity and by role have a cutoff that lies ahead: a replica that has not applied
 // the rule yet may make sessions until max_staleness after it, when it refuses by itself, by a
 // clock that differs as AWS's does. Those that it makes are in no ledger yet. Where sessions
-// are denied by name, DueDenies finds the late ones.
+// are denied by name, Due finds the late ones.
 func (b *Broker) deniesOf(r *revocation.Rule, hit []LiveSession) []mint.Deny {
 	byRole := map[string][]LiveSession{}
 	for _, s := range hit {
@@ -150,30 +150,42 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// DueDenies is what AWS should deny by the rules and sessions that are known now: those of other
+// Due is what AWS should deny by the rules and sessions that are known now: those of other
 // replicas too, and sessions that were made by one that had not applied a rule. It is called
 // about every minute, for as long as the broker runs.
-func (b *Broker) DueDenies(ctx context.Context) []mint.Deny {
+//
+// Of the rules that denies stand for, it gives those that were lifted before it looked: what
+// other rules deny of their sessions is due too, and is to stand before theirs go. Where the
+// sessions cannot be read, none of them goes.
+func (b *Broker) Due(ctx context.Context, standing []string) (denies []mint.Deny, lifted []string) {
 	now := b.cfg.Now()
-	if !b.due.begin(b.cfg.Index.Changes(), now) {
-		return nil
+	changed := b.due.begin(b.cfg.Index.Changes(), now)
+	for _, id := range standing {
+		if _, ok := b.cfg.Index.Lifted(id); ok {
+			lifted = append(lifted, id)
+		}
 	}
-	all, incomplete := b.ledger.liveSessions(ctx)
-	b.due.end(incomplete == "", now.Add(b.cfg.Limits.MaxStaleness+2*b.cfg.Limits.Skew+slowestCall))
+	if !changed && len(lifted) == 0 {
+		return nil, nil
+	}
+	all, missing := b.ledger.liveSessions(ctx)
+	b.due.end(missing == "", now.Add(b.cfg.Limits.MaxStaleness+2*b.cfg.Limits.Skew+slowestCall))
+	if missing == sessionsUnread {
+		lifted = nil
+	}
 	byRule := map[string][]LiveSession{}
 	for _, s := range all {
 		if hit, ok := b.cfg.Index.Revoked(s.Claims, s.KeyID); ok {
 			byRule[hit.RuleID] = append(byRule[hit.RuleID], *s)
 		}
 	}
-	var out []mint.Deny
 	for id, hit := range byRule {
 		if r, ok := b.cfg.Index.Rule(id); ok {
-			out = append(out, b.deniesOf(&r, hit)...)
+			denies = append(denies, b.deniesOf(&r, hit)...)
 		}
 	}
-	b.cutoffs.add(out, b.cfg.Now(), b.cfg.Index)
-	return out
+	b.cutoffs.add(denies, b.cfg.Now(), b.cfg.Index)
+	return denies, lifted
 }
 
 // dueState keeps the shared sessions, which may be many, from being read for nothing: after a
@@ -207,12 +219,6 @@ func (d *dueState) end(complete bool, until time.Time) {
 		d.until = until
 	}
 	d.changed = false
-}
-
-// LiftedRule reports whether a rule was lifted.
-func (b *Broker) LiftedRule(id string) bool {
-	_, lifted := b.cfg.Index.Lifted(id)
-	return lifted
 }
 
 // takenBack says what becomes of the sessions that a rule hits; nil if there are none.
@@ -251,7 +257,7 @@ func (b *Broker) takenBack(r *revocation.Rule, hit []LiveSession) (*TakenBack, [
 }
 
 // denyAtAWS has AWS refuse the sessions that a rule in force hits. What it takes is bounded,
-// and fails nothing: DueDenies finds again what is lost here.
+// and fails nothing: Due finds again what is lost here.
 func (b *Broker) denyAtAWS(ctx context.Context, r *revocation.Rule, hit []LiveSession) (*TakenBack, []mint.Deny) {
 	taken, denies := b.takenBack(r, hit)
 	if taken == nil || taken.Off {
@@ -291,15 +297,4 @@ func atOnce() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
-}
-
-// liftAtAWS has the denies of a rule go, once those of others that hit the same sessions stand.
-func (b *Broker) liftAtAWS(ctx context.Context, r *revocation.Rule) {
-	if b.cfg.Revoker == nil || r.Quarantine {
-		return
-	}
-	due, cancel := context.WithTimeout(context.WithoutCancel(ctx), previewTimeout)
-	defer cancel()
-	b.cfg.Revoker.Deny(ctx, b.DueDenies(due))
-	b.cfg.Revoker.Lift(ctx, r.ID, r.ExpiresAt)
 }

@@ -23,16 +23,22 @@ func newDenying(t *testing.T) *cloud {
 	a := brokertest.NewAWS(awssts.WebIdentity)
 	a.IAM = iamtest.New(iamtest.Options{Roles: []string{brokertest.LakeRole, brokertest.AuditRole}})
 	c := &cloud{newWorld(t, a.Options(t)), a}
+	c.revoking(t)
+	return c
+}
+
+// revoking runs the revoker until the test ends.
+func (c *cloud) revoking(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- a.Revoker.Run(ctx, c.Broker) }()
+	go func() { done <- c.Revoker.Run(ctx, c.Broker) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	})
-	return c
 }
 
 // takeBack revokes, and waits for AWS.
@@ -209,12 +215,12 @@ func TestDueDeniesRest(t *testing.T) {
 		want  int
 	}{{0, 1}, {brokertest.MaxStaleness, 1}, {2 * time.Minute, 1}, {3 * time.Minute, 0}, {9 * time.Minute, 1}, {time.Second, 0}} {
 		c.Advance(step.after)
-		if got := c.DueDenies(t.Context()); len(got) != step.want {
+		if got, _ := c.Due(t.Context(), nil); len(got) != step.want {
 			t.Fatalf("after %s more: %d due, want %d", step.after, len(got), step.want)
 		}
 	}
 	c.Revoke(t, revocation.SelectSubject, "user:bob")
-	if got := c.DueDenies(t.Context()); len(got) != 1 {
+	if got, _ := c.Due(t.Context(), nil); len(got) != 1 {
 		t.Errorf("after a change: %d due", len(got))
 	}
 }

@@ -131,19 +131,24 @@ func (l *Ledger) Sessions(ctx context.Context, r revocation.Rule) (hit []LiveSes
 	return hit, incomplete
 }
 
+// What may be missing of the sessions.
+const (
+	sessionsUnread = "the shared sessions cannot be read: these are the AWS sessions that this replica made since its start"
+	sessionsLost   = "more AWS sessions were made than the ledger keeps, or can read"
+)
+
 // liveSessions are those of this replica, and of the others where they can be read.
-func (l *Ledger) liveSessions(ctx context.Context) (map[string]*LiveSession, string) {
-	incomplete := ""
+func (l *Ledger) liveSessions(ctx context.Context) (all map[string]*LiveSession, incomplete string) {
 	all, dropped, err := l.sharedSessions(ctx)
 	if err != nil {
-		incomplete = "the shared sessions cannot be read: these are the AWS sessions that this replica made since its start"
+		incomplete = sessionsUnread
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sweepSessions(l.cfg.Now())
 	maps.Copy(all, l.sessions)
 	if incomplete == "" && (dropped+l.untold > 0 || l.lost > 0 && l.out.tally == nil) {
-		incomplete = "more AWS sessions were made than the ledger keeps"
+		incomplete = sessionsLost
 	}
 	return all, incomplete
 }
@@ -163,12 +168,17 @@ func (l *Ledger) sharedSessions(ctx context.Context) (map[string]*LiveSession, i
 	if err != nil {
 		return all, 0, fmt.Errorf("reading shared AWS sessions: %w", err)
 	}
+	dropped := texts[markDropped]
+	delete(texts, markDropped)
 	for text := range texts {
-		if s, err := decodeSession(text); err == nil && s.Expires.After(now) {
+		switch s, err := decodeSession(text); {
+		case err != nil:
+			dropped++
+		case s.Expires.After(now):
 			all[s.Claims.ID] = s
 		}
 	}
-	return all, texts[markDropped], nil
+	return all, dropped, nil
 }
 
 func (s *LiveSession) encode() (string, error) {

@@ -48,6 +48,11 @@ func (t *tally) Sum(ctx context.Context, buckets ...string) (map[string]int64, e
 
 func openTally(tb testing.TB, now func() time.Time) *tally {
 	tb.Helper()
+	return &tally{Tally: newTally(tb, now)}
+}
+
+func newTally(tb testing.TB, now func() time.Time) store.Tally {
+	tb.Helper()
 	sealer, err := store.NewSealer(make([]byte, 32))
 	if err != nil {
 		tb.Fatal(err)
@@ -57,7 +62,7 @@ func openTally(tb testing.TB, now func() time.Time) *tally {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = db.Close() })
-	return &tally{Tally: db.Tally()}
+	return db.Tally()
 }
 
 // TestLedgerCoversEveryReplica, and the replica that was there before a restart.

@@ -249,7 +249,9 @@ func (b *Broker) Lift(ctx context.Context, op *Operator, id, reason string, appl
 	if err != nil {
 		return r, res, &UnavailableError{RetryAfter: retryRule, Detail: "the lift could not be made durable", Cause: err}
 	}
-	b.liftAtAWS(ctx, &r)
+	if b.cfg.Revoker != nil {
+		b.cfg.Revoker.Wake()
+	}
 	return r, res, b.mustRecord(b.recordRule(ctx, op, audit.KindLift, &r, res))
 }
 

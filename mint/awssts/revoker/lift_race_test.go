@@ -60,11 +60,12 @@ func TestALiftTakesNoNewRulesDenyAway(t *testing.T) {
 				}
 			}}}
 		})
-		defer a.run(first, source{})()
+		var gone lifts
+		defer a.run(first, gone.source())()
 		once := deny(lake, "agent-1")
 		first.Deny(t.Context(), []mint.Deny{once, deny(lake, "agent-2")})
 		time.Sleep(time.Minute)
-		first.Lift(t.Context(), once.Rule, once.Expires)
+		gone.lift(first, once.Rule)
 		time.Sleep(time.Minute)
 		again = deny(lake, "agent-1")
 		again.Rule, again.Before = "rule-again", once.Before.Add(5*time.Minute)
@@ -76,18 +77,18 @@ func TestALiftTakesNoNewRulesDenyAway(t *testing.T) {
 				break
 			}
 		}
-		gone := time.Duration(0)
+		missing := time.Duration(0)
 		for range 1200 {
 			time.Sleep(100 * time.Millisecond)
 			if !a.denies(again) {
-				gone += 100 * time.Millisecond
+				missing += 100 * time.Millisecond
 			}
 		}
 		if !fired.Load() {
 			t.Fatal("the window was not hit: this shows nothing")
 		}
-		if taken.Load() > 0 || gone > 0 {
-			t.Errorf("a live deny was removed %d times, and was gone for %s", taken.Load(), gone)
+		if taken.Load() > 0 || missing > 0 {
+			t.Errorf("a live deny was removed %d times, and was gone for %s", taken.Load(), missing)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -64,14 +65,29 @@ type source struct {
 	lifted func(string) bool
 }
 
-func (s source) DueDenies(context.Context) []mint.Deny {
-	if s.due == nil {
-		return nil
+func (s source) Due(_ context.Context, standing []string) (denies []mint.Deny, lifted []string) {
+	if s.due != nil {
+		denies = s.due()
 	}
-	return s.due()
+	for _, id := range standing {
+		if s.lifted != nil && s.lifted(id) {
+			lifted = append(lifted, id)
+		}
+	}
+	return denies, lifted
 }
 
-func (s source) LiftedRule(id string) bool { return s.lifted != nil && s.lifted(id) }
+// lifts are the rules that a broker has lifted.
+type lifts struct{ sync.Map }
+
+func (l *lifts) lift(r *revoker.Revoker, rule string) {
+	l.Store(rule, true)
+	r.Wake()
+}
+
+func (l *lifts) source() source {
+	return source{lifted: func(id string) bool { _, ok := l.Load(id); return ok }}
+}
 
 // account is an IAM and a store, and the replicas on them.
 type account struct {

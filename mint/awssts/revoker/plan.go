@@ -136,6 +136,17 @@ func (p *plan) roles() []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
+// rules are those that something stands for.
+func (p *plan) rules() []string {
+	all := map[string]bool{}
+	for d := range p.Denies {
+		if d.Rule != "" && p.stands(d) {
+			all[d.Rule] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
 // want is what one role's policy should say, and what it should not say any more.
 type want struct{ stand, lifted []denylist.Entry }
 

@@ -123,17 +123,6 @@ func (r *Revoker) Deny(ctx context.Context, denies []mint.Deny) {
 	}
 }
 
-// Lift has the denies of a rule go, but for those that another rule asks for too. Until is when
-// nobody can bring the rule back.
-func (r *Revoker) Lift(ctx context.Context, rule string, until time.Time) {
-	r.mu.Lock()
-	grew := r.plan.lift(rule, until)
-	r.mu.Unlock()
-	if grew {
-		r.shareSoon(ctx)
-	}
-}
-
 // shareSoon goes on when the caller leaves: what was ordered is carried out.
 func (r *Revoker) shareSoon(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shareTimeout)
@@ -141,10 +130,11 @@ func (r *Revoker) shareSoon(ctx context.Context) {
 	if err := r.share(ctx); err != nil {
 		r.cfg.Logger.WarnContext(ctx, "the plan of AWS denies is not shared yet", "error", err)
 	}
-	r.wake()
+	r.Wake()
 }
 
-func (r *Revoker) wake() {
+// Wake has Run ask its source now, and not only after a while.
+func (r *Revoker) Wake() {
 	select {
 	case r.kick <- struct{}{}:
 	default:
@@ -177,6 +167,19 @@ func (r *Revoker) Wait(ctx context.Context, denies []mint.Deny) []mint.DenyStatu
 		case <-ctx.Done():
 		}
 	}
+}
+
+// States counts the roles that something stands for, by how far that has come.
+func (r *Revoker) States() map[mint.DenyState]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[mint.DenyState]int{}
+	for _, arn := range r.plan.roles() {
+		if stand := r.plan.want(arn, r.cfg.Now()).stand; len(stand) > 0 {
+			out[r.statusOf(arn, stand).State]++
+		}
+	}
+	return out
 }
 
 // statusOf is guarded by mu.
@@ -242,7 +245,7 @@ func (r *Revoker) shareOnce(ctx context.Context) error {
 	now := r.cfg.Now()
 	r.mu.Lock()
 	if r.plan.join(theirs, now) {
-		r.wake()
+		r.Wake()
 	}
 	r.plan.prune(now)
 	mine := r.plan.clone()

@@ -157,7 +157,8 @@ func TestLift(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAccount(t, hard)
 		r := a.replica()
-		defer a.run(r, source{})()
+		var lifted lifts
+		defer a.run(r, lifted.source())()
 		defer a.run(a.replica(), source{})()
 		gone, stays, same := deny(lake, "agent-1"), deny(lake, "agent-2"), deny(lake, "agent-1")
 		other := deny(reports, "agent-1")
@@ -167,7 +168,7 @@ func TestLift(t *testing.T) {
 		if !a.denies(gone) || !a.denies(stays) || !a.denies(other) {
 			t.Fatal("not denied to begin with")
 		}
-		r.Lift(t.Context(), gone.Rule, gone.Expires)
+		lifted.lift(r, gone.Rule)
 		time.Sleep(5 * time.Minute)
 		if a.denies(gone) || !a.denies(stays) || !a.denies(same) {
 			t.Errorf("after the lift: %v, %v", a.says(lake), a.says(reports))
@@ -181,7 +182,8 @@ func TestLiftNarrowsWhatWasWidened(t *testing.T) {
 		a.iam.SetPolicy(lake, "of-others", `{"Version":"2012-10-17","Statement":["`+strings.Repeat("x", 9600)+`"]}`)
 		time.Sleep(2 * time.Second) // until every read shows it
 		r := a.replica()
-		defer a.run(r, source{})()
+		var lifted lifts
+		defer a.run(r, lifted.source())()
 		var many []mint.Deny
 		for i := range 40 {
 			d := deny(lake, fmt.Sprintf("agent-%02d", i))
@@ -196,7 +198,7 @@ func TestLiftNarrowsWhatWasWidened(t *testing.T) {
 		if len(got) != 1 || got[0].State != mint.DenyDone || !strings.Contains(got[0].Detail, "every session") {
 			t.Fatalf("got %+v", got)
 		}
-		r.Lift(t.Context(), "rule-many", few.Expires)
+		lifted.lift(r, "rule-many")
 		time.Sleep(3 * time.Minute)
 		says := a.says(lake)
 		if len(says) != 1 || says[0].Kind != denylist.SourceIdentity || says[0].Value != "agent-x" {
@@ -224,7 +226,8 @@ func TestTooManyDenies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAccount(t, iamtest.Options{})
 		r := a.replica()
-		defer a.run(r, source{})()
+		var lifted lifts
+		defer a.run(r, lifted.source())()
 		var many []mint.Deny
 		for i := range 400 {
 			many = append(many, deny(lake, fmt.Sprintf("agent-%03d", i)))
@@ -232,7 +235,7 @@ func TestTooManyDenies(t *testing.T) {
 		for i := range 8 {
 			r.Deny(t.Context(), many[i*50:i*50+50])
 		}
-		r.Lift(t.Context(), many[7].Rule, many[7].Expires)
+		lifted.lift(r, many[7].Rule)
 		time.Sleep(3 * time.Minute)
 		for _, d := range many[8:] {
 			if !a.denies(d) {

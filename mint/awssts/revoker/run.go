@@ -12,11 +12,11 @@ import (
 
 // Source knows the rules and the live sessions: the broker.
 type Source interface {
-	// DueDenies is what should stand by what is known now: for rules of other replicas, for
-	// sessions that were made by one that had not applied a rule yet, and after a loss.
-	DueDenies(ctx context.Context) []mint.Deny
-	// LiftedRule reports whether a rule was lifted.
-	LiftedRule(id string) bool
+	// Due is what should stand by what is known now: for rules of other replicas, for sessions
+	// that were made by one that had not applied a rule yet, and after a loss. Of the rules that
+	// something stands for, it gives those that were lifted: their denies may go as soon as what
+	// is due stands, since that holds what else denies the same sessions.
+	Due(ctx context.Context, standing []string) (denies []mint.Deny, lifted []string)
 }
 
 // Run sees to it that roles deny what the plan says, until ctx ends. It looks at each role when
@@ -46,11 +46,14 @@ func (r *Revoker) Run(ctx context.Context, src Source) error {
 func (r *Revoker) update(ctx context.Context, src Source) {
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
-	due := src.DueDenies(ctx)
+	r.mu.Lock()
+	standing := r.plan.rules()
+	r.mu.Unlock()
+	due, lifted := src.Due(ctx, standing)
 	r.mu.Lock()
 	_, err := r.plan.add(due, r.cfg.Now())
 	for d := range r.plan.Denies {
-		if d.Rule != "" && r.plan.stands(d) && src.LiftedRule(d.Rule) {
+		if slices.Contains(lifted, d.Rule) {
 			r.plan.lift(d.Rule, d.Expires)
 		}
 	}
@@ -125,7 +128,7 @@ func (r *Revoker) release(arn string) {
 	again := at.settled && !covers(at.at.entries, r.plan.want(arn, r.cfg.Now()).stand)
 	r.mu.Unlock()
 	if again {
-		r.wake()
+		r.Wake()
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/writbroker/writ/identity/jwks"
 	"github.com/writbroker/writ/keys"
 	"github.com/writbroker/writ/mint/awssts"
+	"github.com/writbroker/writ/mint/awssts/revoker"
 	"github.com/writbroker/writ/policy"
 	"github.com/writbroker/writ/revocation"
 	"github.com/writbroker/writ/revocation/fleet"
@@ -76,6 +77,7 @@ type App struct {
 	api     *httpapi.API
 	// sessions at AWS; nil where there are none.
 	sessions     *awssts.Sessions
+	revoker      *revoker.Revoker
 	metrics      *metrics
 	alarms       *prometheus.CounterVec
 	custodyCalls *prometheus.CounterVec

@@ -77,6 +77,7 @@ func (a *App) openRevoker(ctx context.Context) (broker.SessionRevoker, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.revoker = r
 	a.running = append(a.running, func(ctx context.Context) error { return r.Run(ctx, a.broker) })
 	return r, nil
 }

@@ -59,6 +59,7 @@ func TestRevokingAWSSessionsByConfiguration(t *testing.T) {
 	if entries, err := denylist.Parse(iam.Policy(lakeRole, denylist.PolicyName)); err != nil || len(entries) != 1 {
 		t.Errorf("the role denies %v, %v", entries, err)
 	}
+	w.denying(t, "done")
 }
 
 // What IAM refuses is said, and the exit code is that of something left to be done.
@@ -71,6 +72,18 @@ func TestRevokingAWSSessionsThatCannotBeDenied(t *testing.T) {
 	code, out := w.revokeCLI(t, "--apply", "--wait=30s")
 	if code != cli.ExitIncomplete || !strings.Contains(out, "1 sessions, failed by source_identity") || !strings.Contains(out, "may not do this") {
 		t.Errorf("exit %d\n%s", code, out)
+	}
+	w.denying(t, "failed")
+}
+
+// denying checks how many roles the metric counts in which state: one, and in this.
+func (w *world) denying(t *testing.T, want string) {
+	t.Helper()
+	for _, state := range []string{"pending", "done", "failed"} {
+		n := w.metric(t, `writ_aws_denying_roles{state="`+state+`"}`)
+		if wanted := state == want; wanted != (n == 1) || !wanted && n != 0 {
+			t.Errorf("%v roles are %s, one should be %s", n, state, want)
+		}
 	}
 }
 

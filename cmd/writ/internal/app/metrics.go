@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/writbroker/writ/keys"
+	"github.com/writbroker/writ/mint"
 	"github.com/writbroker/writ/revocation/roll"
 )
 
@@ -72,6 +73,27 @@ func (a *App) gauges() {
 		a.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "writ_aws_sessions_kept", Help: "AWS sessions that an equal request is given again.",
 		}, func() float64 { return float64(a.sessions.Kept()) }))
+	}
+	if a.revoker != nil {
+		a.metrics.registry.MustRegister(roleStates{a.revoker.States})
+	}
+}
+
+// roleStates are a gauge of roles by how far the denies have come that AWS should have.
+type roleStates struct {
+	read func() map[mint.DenyState]int
+}
+
+var rolesDesc = prometheus.NewDesc("writ_aws_denying_roles", "AWS roles that deny sessions, or are to, by state.", []string{"state"}, nil)
+
+// Describe implements prometheus.Collector.
+func (roleStates) Describe(out chan<- *prometheus.Desc) { out <- rolesDesc }
+
+// Collect implements prometheus.Collector.
+func (s roleStates) Collect(out chan<- prometheus.Metric) {
+	states := s.read()
+	for _, state := range []mint.DenyState{mint.DenyPending, mint.DenyDone, mint.DenyFailed} {
+		out <- prometheus.MustNewConstMetric(rolesDesc, prometheus.GaugeValue, float64(states[state]), string(state))
 	}
 }
 
