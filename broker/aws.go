@@ -65,16 +65,13 @@ func (x *exchange) session(ctx context.Context) (*Issued, error) {
 		return nil, fmt.Errorf("ordering AWS session: %w", err)
 	}
 	order.Bundle, order.Role, order.RequestedTTL, order.Alive = x.bundle, x.req.Role, x.req.RequestedTTL, x.Broker.alive
+	order.Note = x.ledger.Session // before anything can fail: from here on it opens doors, whoever gets it
 	if err := x.stillborn(order.Claims(), ""); err != nil {
 		return nil, err
 	}
 	s, fresh, err := x.cfg.AWS.Session(ctx, order)
 	if err != nil {
 		return nil, x.awsError(err)
-	}
-	if fresh {
-		// Before anything can fail: from here on it opens doors, whoever gets it.
-		x.ledger.Session(ctx, s)
 	}
 	if err := cmp.Or(x.stillGranted(s), x.deniedAtAWS(s)); err != nil {
 		x.forgetDead() // it was kept after the rule had others dropped

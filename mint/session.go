@@ -1,6 +1,7 @@
 package mint
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,9 @@ type SessionOrder struct {
 	// Alive reports whether no rule hits a session of these claims. It is asked of every session
 	// that was made for an earlier order, before that is given out again; nil allows none.
 	Alive func(c *token.Claims, kid string) bool
+	// Note is called with a session as soon as it is made, before anybody gets it: what opens
+	// doors is known to whoever has to close them. It may be nil.
+	Note func(ctx context.Context, s *Session)
 }
 
 // Claims are what a token of the same grant would say. They must not be changed.

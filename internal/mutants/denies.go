@@ -51,6 +51,16 @@ func denies() []Mutant {
 			revoker, "^TestLiftedElsewhere$",
 		},
 		{
+			"denies: a lift needs no look at the sessions", "broker/aws_revoke.go",
+			"\tif missing == sessionsUnread {\n", "\tif missing == \"?\" {\n",
+			here, "^TestALiftWaitsForALookAtTheSessions$",
+		},
+		{
+			"denies: a lift finds what another look has found", "broker/aws_revoke.go",
+			"if !changed && len(lifted) == 0 {", "if !changed {",
+			here, "^TestALiftWaitsForALookAtTheSessions$",
+		},
+		{
 			"denies: spent denies stay", "mint/awssts/revoker/run.go",
 			"len(at.at.entries) == 0 && !r.anyLive(arn)", "!r.anyLive(arn)",
 			revoker, "^TestFiftyWriters$",

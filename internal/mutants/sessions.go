@@ -111,9 +111,14 @@ func sessions() []Mutant {
 			here, "^TestRevokedWhileSTSIsAsked$",
 		},
 		{
-			"sessions: the ledger learns of a session after all checks", "broker/aws.go",
-			"\tif fresh {\n", "\tif fresh && x.stillGranted(s) == nil {\n",
+			"sessions: the ledger does not learn of a session", "broker/aws.go",
+			"order.Note = x.ledger.Session", "order.Note = nil",
 			here, "^TestRevokedWhileSTSIsAsked$",
+		},
+		{
+			"sessions: a session is noted while others get it", "mint/awssts/sessions.go",
+			"\t\to.Note(ctx, session)\n", "\t\tgo o.Note(ctx, session)\n",
+			minter, "^TestASessionIsNotedBeforeAnybodyGetsIt$",
 		},
 		{
 			"sessions: what is bound to a key buys what is not", "broker/aws.go",

@@ -79,7 +79,7 @@ func (s *Sessions) Session(ctx context.Context, o *mint.SessionOrder) (session *
 			return session, false, nil
 		case lead:
 			// Others wait for it too: it goes on when this caller leaves, for as long as a call may take.
-			s.land(k, f, func() (*mint.Session, error) { return s.cfg.Minter.mint(context.WithoutCancel(ctx), c, role, o) })
+			s.land(k, f, func() (*mint.Session, error) { return s.make(context.WithoutCancel(ctx), c, role, o) })
 			return f.session, true, f.err
 		}
 		select {
@@ -95,6 +95,15 @@ func (s *Sessions) Session(ctx context.Context, o *mint.SessionOrder) (session *
 		}
 	}
 	return nil, false, later(ReasonBusy, "the session was revoked while it was made; try again", time.Second, nil)
+}
+
+// make makes a session, and has it noted.
+func (s *Sessions) make(ctx context.Context, c *Catalog, role string, o *mint.SessionOrder) (*mint.Session, error) {
+	session, err := s.cfg.Minter.mint(ctx, c, role, o)
+	if err == nil && o.Note != nil {
+		o.Note(ctx, session)
+	}
+	return session, err
 }
 
 // find gives a session that is kept, or the call to wait for, or has the caller make it.

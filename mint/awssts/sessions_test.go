@@ -223,6 +223,38 @@ func TestRevokedWhileOthersWait(t *testing.T) {
 	wg.Wait()
 }
 
+// Nobody gets a session that is not noted yet: neither who waits for it, nor who finds it kept.
+// One that the ledger does not know could not be taken back, should the broker die now.
+func TestASessionIsNotedBeforeAnybodyGetsIt(t *testing.T) {
+	s := newStudio(t, awssts.AssumeRole)
+	all := s.sessions()
+	entered, release := make(chan struct{}), make(chan struct{})
+	var noted atomic.Pointer[mint.Session]
+	leader := s.order(workload{})
+	leader.Note = func(_ context.Context, made *mint.Session) {
+		close(entered)
+		<-release
+		noted.Store(made)
+	}
+	var wg sync.WaitGroup
+	given := func(o *mint.SessionOrder) {
+		got, _, err := all.Session(t.Context(), o)
+		if err != nil || noted.Load() != got {
+			t.Errorf("a session is given out before it is noted (error %v)", err)
+		}
+	}
+	wg.Go(func() { given(leader) })
+	<-entered
+	for range 4 {
+		o := s.order(workload{})
+		o.Note = func(context.Context, *mint.Session) { t.Error("a session is noted that was not made") }
+		wg.Go(func() { given(o) })
+	}
+	time.Sleep(20 * time.Millisecond) // they are there, and wait
+	close(release)
+	wg.Wait()
+}
+
 // A failure is not kept, and those who waited for it are told it.
 func TestFailuresAreNotKept(t *testing.T) {
 	s := newStudio(t, awssts.AssumeRole)
