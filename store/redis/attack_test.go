@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -64,6 +65,35 @@ func TestWhatIsNoWorkOfOursIsRefused(t *testing.T) {
 				wantErr(t, err, store.ErrForged)
 			}
 		})
+	}
+}
+
+// A replica whose clock is hours ahead takes no live rule out of the log that all of them share.
+func TestAClockThatIsAheadTrimsNothingLive(t *testing.T) {
+	t.Parallel()
+	b := alone(t)
+	l, at := opened(t, b.open(t))
+	now := time.Now()
+	_, err := l.Append(t.Context(), at,
+		store.Entry{Kind: 1, Payload: []byte("spent"), Expires: now.Add(-time.Minute)},
+		store.Entry{Kind: 1, Payload: []byte("live"), Expires: now.Add(time.Hour)},
+		store.Entry{Kind: 1, Payload: []byte("last")})
+	must(t, err)
+	for range 2 { // the second by what the first has found
+		if _, err := l.Trim(t.Context(), now.Add(5*time.Hour), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := l.Read(t.Context(), store.Position{}, 0)
+	must(t, err)
+	var left []string
+	for i := range all {
+		if !all[i].Marker {
+			left = append(left, string(all[i].Payload))
+		}
+	}
+	if !slices.Equal(left, []string{"live", "last"}) {
+		t.Errorf("left are %q", left)
 	}
 }
 
@@ -141,7 +171,7 @@ func TestTrimThatWasPlannedBeforeAnother(t *testing.T) {
 	b := alone(t)
 	held := b.open(t)
 	l, _ := opened(t, held)
-	now := time.Now()
+	now := time.Now().Add(-3 * time.Hour)
 	records := lasting(4100)
 	for i := range records[:4099] {
 		records[i].Expires = now.Add(time.Hour)
@@ -182,7 +212,7 @@ func TestReplicasTrimAndReadAndAppendAtOnce(t *testing.T) {
 	b := alone(t)
 	first := b.open(t)
 	opened(t, first)
-	now := time.Now()
+	now := time.Now().Add(-24 * time.Hour)
 	var work sync.WaitGroup
 	done := make(chan struct{})
 	const appends = 150

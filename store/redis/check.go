@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -141,6 +142,23 @@ func look(ctx context.Context, c *goredis.Client) (Server, error) {
 		s.AppendFsync = got["appendfsync"]
 	}
 	return s, nil
+}
+
+// clock is the time of the server that serves the log.
+func (db *DB) clock(ctx context.Context) (now time.Time, err error) {
+	err = db.call(ctx, "reading the server's clock", func(ctx context.Context, c *goredis.Client) error {
+		text, err := c.Info(ctx, "server").Result()
+		if err != nil {
+			return err
+		}
+		micros, err := strconv.ParseInt(fields(text)["server_time_usec"], 10, 64)
+		if err != nil {
+			return errReply
+		}
+		now = time.UnixMicro(micros)
+		return nil
+	})
+	return now, err
 }
 
 // fields reads the lines of INFO.

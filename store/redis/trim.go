@@ -32,10 +32,18 @@ type quiet struct {
 
 // Trim is store.Trimmer's. Replicas may trim at once: one of them gets on, the others
 // leave it to that one. It reads the whole log only when something can have expired;
-// in a long log, when that is one record in 64.
+// in a long log, when that is one record in 64. What has not expired by the server's
+// clock stays: a caller whose clock is ahead takes nothing live from the others.
 func (l *Log) Trim(ctx context.Context, now time.Time, life time.Duration) (int, error) {
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
+	server, err := l.db.clock(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if server.Before(now) {
+		now = server
+	}
 	if l.stillQuiet(ctx, now) {
 		return 0, nil
 	}
