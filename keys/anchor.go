@@ -77,7 +77,7 @@ func (r *Rotator) belowAnchor(version, anchored uint64) error {
 		r.refused = anchored
 		r.log.Error("the key ring is older than the one that was anchored; refusing it", store.AlarmKey, alarm, "version", version, "anchored", anchored)
 	}
-	return fmt.Errorf("%w: key ring has version %d, and %d was anchored; if the newer one is lost for good, lower the anchor by hand", store.ErrRollback, version, anchored)
+	return fmt.Errorf("%w: key ring has version %d, and %d was anchored; if the newer one is lost for good, lower the anchor by hand; if another deployment keeps its anchor in the same place, give this one its own", store.ErrRollback, version, anchored)
 }
 
 // keepAnchored keeps what is known of the anchor fresh, and the anchor up to date, until
