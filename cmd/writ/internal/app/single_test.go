@@ -114,9 +114,10 @@ func TestARotationAsksForNoKeys(t *testing.T) {
 
 // TestAClockThatIsSetIsTold: in the metrics and in the audit log.
 func TestAClockThatIsSetIsTold(t *testing.T) {
-	var wall, both atomic.Int64
+	var wall, both, looks atomic.Int64
 	began := time.Now()
 	read := func() clock.Reading {
+		defer looks.Add(1)
 		elapsed := time.Since(began) + time.Duration(both.Load())
 		return clock.Reading{Wall: began.Add(elapsed + time.Duration(wall.Load())), Elapsed: elapsed}
 	}
@@ -134,6 +135,7 @@ func TestAClockThatIsSetIsTold(t *testing.T) {
 			})
 		}
 	}
+	eventually(t, "the clocks are looked at", func() bool { return looks.Load() > 0 }) // a broker may be ready before
 	wall.Store(int64(-5 * time.Minute))
 	eventually(t, "the step is recorded", recorded("step", "-5m"))
 	both.Store(int64(2 * time.Hour))
