@@ -40,8 +40,8 @@ type writer struct {
 
 func (w *writer) run() {
 	defer close(w.log.stopped)
-	retry := time.NewTimer(0)
-	<-retry.C
+	retry := time.NewTimer(retryMost)
+	retry.Stop()
 	wait := retryFirst
 	for {
 		select {

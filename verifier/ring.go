@@ -73,28 +73,8 @@ func (v *Verifier) wantKeys(n nudge) {
 // says that they changed, and, within a budget, when a token names an unknown
 // one. What it cannot fetch, it keeps.
 func (v *Verifier) keepKeys(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	failures := 0
-	due, last := v.now(), time.Time{}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case n := <-v.nudge:
-			now := v.now()
-			at := now.Add(spread(keysSpread))
-			if n == unknownKey {
-				at = latest(now, last.Add(unknownPause)).Add(spread(unknownSpread))
-			}
-			if at.Before(due) {
-				due = at
-				timer.Reset(due.Sub(now))
-			}
-			continue
-		case <-timer.C:
-		}
-		last = v.now()
+	for failures := 0; ; {
+		last := v.now()
 		wait, err := v.fetch(ctx)
 		if err != nil {
 			failures++
@@ -105,8 +85,35 @@ func (v *Verifier) keepKeys(ctx context.Context) {
 		} else {
 			failures = 0
 		}
-		due = v.now().Add(wait)
-		timer.Reset(wait)
+		if !v.keysDue(ctx, wait, last) {
+			return
+		}
+	}
+}
+
+// keysDue waits until keys are to be fetched again, which were last fetched at last: after
+// wait, or sooner where somebody asks for them. It is false when ctx ends.
+func (v *Verifier) keysDue(ctx context.Context, wait time.Duration, last time.Time) bool {
+	due := v.now().Add(wait)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case n := <-v.nudge:
+			now := v.now()
+			at := now.Add(spread(keysSpread))
+			if n == unknownKey {
+				at = latest(now, last.Add(unknownPause)).Add(spread(unknownSpread))
+			}
+			if at.Before(due) {
+				due = at
+				timer.Reset(due.Sub(now))
+			}
+		}
 	}
 }
 
