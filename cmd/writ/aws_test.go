@@ -65,7 +65,9 @@ func awsWorld(t *testing.T, ts *testscript.TestScript) {
 // its number when it has got it too.
 func probe(args []string) int {
 	for _, variable := range os.Environ() {
-		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") && name != "AWS_CONTAINER_AUTHORIZATION_TOKEN" {
+		name, value, _ := strings.Cut(variable, "=")
+		of := strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "AMAZON_") || name == "BOTO_CONFIG"
+		if of && name != "AWS_CONTAINER_AUTHORIZATION_TOKEN" {
 			_, _ = io.WriteString(os.Stdout, name+"="+value+"\n")
 		}
 	}

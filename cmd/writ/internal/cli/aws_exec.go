@@ -35,7 +35,7 @@ func (e *env) awsExecCommand() *cobra.Command {
 		Use: "exec --scope SCOPE -- COMMAND [ARGUMENT]...", Short: "run a command with AWS credentials for these scopes, and no others", Args: cobra.MinimumNArgs(1),
 		Long: "Serves the command's AWS SDKs on loopback, as writ aws agent does, for as long as it runs; other AWS credentials of\n" +
 			"the environment are kept from it, and so are the profiles in ~/.aws, which SDKs ask first: AWS_CONFIG_FILE and\n" +
-			"AWS_SHARED_CREDENTIALS_FILE name nothing, but for --aws-config. AWS_REGION and the like stay. Signals are passed on.\n\n" +
+			"AWS_SHARED_CREDENTIALS_FILE name nothing, but for --aws-config; nor does BOTO_CONFIG. AWS_REGION and the like stay. Signals are passed on.\n\n" +
 			"Exit codes: the command's; 128 + N where signal N ended it. Before it runs: 1 failed; 2 wrong usage; 4 the broker\n" +
 			"refused; 5 unavailable; 126 the command cannot be run; 127 it is not found.",
 		RunE: func(c *cobra.Command, args []string) error { return e.awsExec(c.Context(), &f, args) },
@@ -150,12 +150,15 @@ func awsEnvironment(environment []string, config string) []string {
 		"AWS_ROLE_ARN": true, "AWS_ROLE_SESSION_NAME": true, "AWS_WEB_IDENTITY_TOKEN_FILE": true, "AWS_BEARER_TOKEN_BEDROCK": true,
 		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": true, envAWSURI: true, envAWSToken: true, envAWSTokenFile: true,
 		"AWS_EC2_METADATA_DISABLED": true,
+		// The SDK for Ruby reads these, and Python's a file of boto's, its predecessor, before an agent.
+		"AMAZON_ACCESS_KEY_ID": true, "AMAZON_SECRET_ACCESS_KEY": true, "AMAZON_SESSION_TOKEN": true, "BOTO_CONFIG": true,
 	}
-	kept := make([]string, 0, len(environment)+3)
+	kept := make([]string, 0, len(environment)+4)
 	for _, variable := range environment {
 		if name, _, _ := strings.Cut(variable, "="); !drop[name] {
 			kept = append(kept, variable)
 		}
 	}
-	return append(kept, "AWS_CONFIG_FILE="+config, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull, "AWS_EC2_METADATA_DISABLED=true")
+	return append(kept, "AWS_CONFIG_FILE="+config, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull, "AWS_EC2_METADATA_DISABLED=true",
+		"BOTO_CONFIG="+os.DevNull) // nor ~/.boto and /etc/boto.cfg
 }
