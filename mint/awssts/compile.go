@@ -108,6 +108,10 @@ func (c *Catalog) grants(set scopes.Set, role string, opt Options) ([]grant, err
 		if len(targets) == 0 {
 			return nil, &ScopeError{Scope: s, Problem: "the action is not in AWS", Ask: "ask for one of: " + strings.Join(sortedKeys(c.tools[s.Tool()].targets[role]), ", ")}
 		}
+		// What no resource of the scope stands in reaches all that the action does, whatever was granted.
+		if s.Resource() != "**" && !slices.ContainsFunc(targets, func(t target) bool { return t.place != nil }) {
+			return nil, &ScopeError{Scope: s, Problem: "the action is not about single resources in AWS", Ask: "ask for " + s.Tool() + ":" + s.Action() + ":**"}
+		}
 		for i := range targets {
 			t := &targets[i]
 			g := grant{scope: number, target: t, resource: t.resource}
