@@ -49,10 +49,14 @@ func (m *Minter) withWebIdentity(ctx context.Context, r *request) (*answer, erro
 	if err != nil {
 		return nil, err
 	}
-	out, err := m.client.AssumeRoleWithWebIdentity(ctx, &sts.AssumeRoleWithWebIdentityInput{
+	in := &sts.AssumeRoleWithWebIdentityInput{
 		RoleArn: aws.String(r.policy.Role), RoleSessionName: aws.String(r.name), WebIdentityToken: aws.String(proof),
 		Policy: aws.String(r.policy.JSON), PolicyArns: arns(r.policy.ManagedARN), DurationSeconds: seconds(r.duration),
-	})
+	}
+	if m.endsWithProof(r) {
+		in.DurationSeconds = nil
+	}
+	out, err := m.client.AssumeRoleWithWebIdentity(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +64,11 @@ func (m *Minter) withWebIdentity(ctx context.Context, r *request) (*answer, erro
 	a.keyID = r.order.Signer.KeyID()
 	return a, nil
 }
+
+// endsWithProof reports whether a session is to end with the JWT, as MinIO has it where no duration
+// is asked for. The time in its policies is not enough there: MinIO takes a header Currenttime
+// for the time.
+func (m *Minter) endsWithProof(r *request) bool { return m.cfg.Plain && r.held }
 
 // proofLife is how long the JWT is good: for one call with its attempts, and clocks that differ.
 const proofLife = 5 * time.Minute
@@ -84,6 +93,10 @@ func (m *Minter) proof(ctx context.Context, r *request) (string, error) {
 		t.Principal[tag.Key] = []string{tag.Value}
 	}
 	now := m.cfg.Now()
+	ends := now.Add(proofLife)
+	if m.endsWithProof(r) {
+		ends = r.ends
+	}
 	payload, err := json.Marshal(struct {
 		Issuer   string `json:"iss"`
 		Subject  string `json:"sub"`
@@ -93,7 +106,7 @@ func (m *Minter) proof(ctx context.Context, r *request) (string, error) {
 		ID       string `json:"jti"`
 		Tags     tags   `json:"https://aws.amazon.com/tags"`
 		Source   string `json:"https://aws.amazon.com/source_identity"`
-	}{m.cfg.Issuer, r.order.Claims().ClientID, m.cfg.Audience, now.Unix(), now.Add(proofLife).Unix(), r.order.DecisionID(), t, r.source})
+	}{m.cfg.Issuer, r.order.Claims().ClientID, m.cfg.Audience, now.Unix(), ends.Unix(), r.order.DecisionID(), t, r.source})
 	if err != nil {
 		return "", fmt.Errorf("encoding the proof for STS: %w", err)
 	}
