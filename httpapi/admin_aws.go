@@ -14,6 +14,8 @@ const (
 	noteDry  = "With --apply, the inline policies of these roles deny the sessions. AWS takes seconds, at times minutes, to apply it."
 	noteOn   = "Done means that IAM has the deny and has kept it. AWS takes seconds, at times minutes, from then on to refuse the sessions everywhere."
 	noteRole = " Where a whole role is denied, sessions of others in it, made before the cutoff, are denied too."
+	// A rule for a subject hits what that acts for itself alone; IAM knows who acts.
+	noteIdentity = " A source identity is an agent's: what it does in the role for others, made before the cutoff, is denied too."
 )
 
 func (a *API) wireAWS(t *broker.TakenBack, applied bool) *wire.AWSReport {
@@ -27,7 +29,7 @@ func (a *API) wireAWS(t *broker.TakenBack, applied bool) *wire.AWSReport {
 	case !applied:
 		out.Note = noteDry
 	}
-	whole := false
+	whole, identity := false, false
 	for i := range t.Roles {
 		role := &t.Roles[i]
 		w := wire.AWSRole{Role: role.Role, Sessions: role.Sessions, State: string(role.State), Detail: role.Detail}
@@ -38,7 +40,7 @@ func (a *API) wireAWS(t *broker.TakenBack, applied bool) *wire.AWSReport {
 		w.Identities, w.Until = role.Identities[:min(len(role.Identities), maxAgents)], new(role.Until.UTC())
 		for _, kind := range role.Kinds {
 			w.Denies = append(w.Denies, string(kind))
-			whole = whole || kind == mint.DenyRole
+			whole, identity = whole || kind == mint.DenyRole, identity || kind == mint.DenyIdentity
 		}
 		if !role.Before.IsZero() {
 			w.Before = new(role.Before.UTC())
@@ -47,6 +49,9 @@ func (a *API) wireAWS(t *broker.TakenBack, applied bool) *wire.AWSReport {
 	}
 	if whole {
 		out.Note += noteRole
+	}
+	if identity {
+		out.Note += noteIdentity
 	}
 	return out
 }

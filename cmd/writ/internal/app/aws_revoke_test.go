@@ -49,7 +49,7 @@ func TestRevokingAWSSessionsByConfiguration(t *testing.T) {
 	w, _ := startWithAWS(t, webIdentity+`, revoker: {profile: revoker, credentials_file: "`+file+`", endpoint: "`+iam.Serve(t)+`"}}`+"\n")
 	w.session(t)
 	code, out := w.revokeCLI(t)
-	if code != 0 || !strings.Contains(out, "1 sessions, would be denied by source_identity, all made before ") || iam.Calls("PutRolePolicy") != 0 {
+	if code != 0 || !strings.Contains(out, "1 sessions, would be denied by source_identity, all made before ") || !strings.Contains(out, "for others, made before the cutoff, is denied too") || iam.Calls("PutRolePolicy") != 0 {
 		t.Fatalf("dry run: exit %d\n%s", code, out)
 	}
 	code, out = w.revokeCLI(t, "--apply", "--wait=30s")
