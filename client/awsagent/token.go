@@ -18,13 +18,14 @@ const minToken = 22
 func NewToken() client.Secret { return client.Secret(rand.Text()) }
 
 // TokenFile returns the token in path, so that callers that were started with it go on
-// after the agent starts anew; it makes both where there is no such file. Nobody but its
-// owner may read it. It ends without a newline: SDKs send it as it is.
+// after the agent starts anew; it makes both where there is no such file. The file, at the
+// end of all links, must belong to the user that runs the agent, who alone may access it, or
+// to root. It ends without a newline: SDKs send it as it is.
 func TokenFile(path string) (client.Secret, error) {
 	made := NewToken()
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- the operator's own choice
 	if errors.Is(err, fs.ErrExist) {
-		return readToken(path)
+		return readToken(path, os.Geteuid())
 	}
 	if err != nil {
 		return "", fmt.Errorf("making the token file: %w", err)
@@ -36,7 +37,8 @@ func TokenFile(path string) (client.Secret, error) {
 	return made, nil
 }
 
-func readToken(path string) (client.Secret, error) {
+// readToken asks the open file who may access it, so that nobody can exchange it in between.
+func readToken(path string, self int) (client.Secret, error) {
 	f, err := os.Open(path) // #nosec G304 -- the operator's own choice
 	if err != nil {
 		return "", fmt.Errorf("reading the token file: %w", err)
@@ -46,8 +48,12 @@ func readToken(path string) (client.Secret, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the token file: %w", err)
 	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("the token file %s has mode %v: others may read it; remove it and another is made", path, info.Mode())
+	owner, ok := ownerOf(info)
+	if !ok {
+		return "", fmt.Errorf("the token file %s: this system does not say whose it is", path)
+	}
+	if err := checkTokenFile(path, info.Mode(), owner, self); err != nil {
+		return "", err
 	}
 	data, err := io.ReadAll(io.LimitReader(f, 1<<10))
 	if err != nil {
@@ -62,4 +68,30 @@ func readToken(path string) (client.Secret, error) {
 		return "", fmt.Errorf("the token file %s holds no token; remove it and another is made", path)
 	}
 	return client.Secret(data), nil
+}
+
+// Mode bits that a token file may not have. A group may read one of root's: else only root
+// could, and so Kubernetes mounts a secret for another user.
+const (
+	notOwn    fs.FileMode = 0o077
+	notOfRoot fs.FileMode = 0o037
+)
+
+// checkTokenFile fails unless nobody but self, and root, can have made, changed or read the
+// token: who knows it gets credentials. The owner comes first: who owns it sets the mode.
+func checkTokenFile(path string, mode fs.FileMode, owner, self int) error {
+	if owner != self && owner != 0 {
+		return fmt.Errorf("the token file %s belongs to uid %d, and the agent runs as uid %d: who made it knows the token; remove it and another is made, or choose another path", path, owner, self)
+	}
+	if !mode.IsRegular() {
+		return fmt.Errorf("the token file %s has mode %v: it is not a regular file; remove it and another is made", path, mode)
+	}
+	forbidden := notOwn
+	if owner != self {
+		forbidden = notOfRoot
+	}
+	if mode.Perm()&forbidden != 0 {
+		return fmt.Errorf("the token file %s of uid %d has mode %04o: others may read it; remove it and another is made", path, owner, mode.Perm())
+	}
+	return nil
 }

@@ -27,8 +27,23 @@ func awsAgent() []Mutant {
 		},
 		{
 			"awsagent: others may read the token file", "client/awsagent/token.go",
-			"!info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0", "!info.Mode().IsRegular()",
+			"if mode.Perm()&forbidden != 0 {", "if mode.Perm()&forbidden > 0o777 {",
 			agent, "^TestTokenFile$",
+		},
+		{
+			"awsagent: a stranger made the token file", "client/awsagent/token.go",
+			"if owner != self && owner != 0 {", "if false {",
+			agent, "^TestTokenFileOfAnotherOwner$",
+		},
+		{
+			"awsagent: the token file is taken for one's own", "client/awsagent/token.go",
+			"owner, ok := ownerOf(info)", "owner, ok := self, true",
+			agent, "^TestTokenFileIsAskedForItsOwner$",
+		},
+		{
+			"awsagent: a group reads one's own token file", "client/awsagent/token.go",
+			"if owner != self {\n\t\tforbidden", "if true {\n\t\tforbidden",
+			agent, "^TestTokenFile",
 		},
 		{
 			"awsagent: what has expired is served", "client/awsagent/keeper.go",
