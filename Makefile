@@ -1,5 +1,5 @@
 # Everything here runs with Go and redis-server, but for e2e, which also needs Node.js, npm and the
-# AWS CLI, and builds a real Vault and MinIO once.
+# AWS CLI, and builds a real Vault and MinIO once, and soak, which uses that MinIO.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -70,9 +70,10 @@ mutants: ## Change the shipped code on purpose; each change must fail a test
 	$(GO) test -count=1 -timeout 30m -tags mutants ./internal/mutants/...
 
 .PHONY: soak
-soak: ## Kill a broker under load in two ways, then break Redis and three replicas, for SOAKTIME each
+soak: $(MINIO) ## Kill a broker in two ways, break Redis and three replicas, for SOAKTIME each; use a 5 minute grant until MinIO ends it
 	WRIT_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 3h -v -run '^TestKill' ./cmd/writ/internal/app
 	WRIT_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 3h -v -run '^TestForgetting$$' ./cmd/writ/internal/forgetting
+	cd e2e && WRIT_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 30m -v -run '^TestMinIOEndsAShortGrant$$' .
 
 .PHONY: e2e
 e2e: e2e/oauth4webapi/node_modules/.package-lock.json e2e/awssdk/node_modules/.package-lock.json $(VAULT) $(MINIO) ## Test the built binary against foreign clients and servers
