@@ -35,7 +35,7 @@ func TestBenchOfAWS(t *testing.T) {
 	must(t, err)
 	figures := benchmark(t, "aws", "--minio", minio)
 	for _, name := range []string{
-		"aws_overhead_ratio", "aws_cached_ratio", "aws_minter_overhead_ratio", "aws_minter_cached_ratio", "compile_us", "aws_bare_rps", "aws_bare_p50_ms", "aws_bare_p99_ms", "aws_minted_rps",
+		"aws_overhead_ratio", "aws_cached_ratio", "aws_down_exchange_ratio", "aws_minter_overhead_ratio", "aws_minter_cached_ratio", "compile_us", "aws_bare_rps", "aws_bare_p50_ms", "aws_bare_p99_ms", "aws_minted_rps",
 		"aws_minted_p50_ms", "aws_minted_p99_ms", "aws_minted_loaded_rps", "aws_cached_rps", "aws_cached_p50_ms", "aws_cached_p99_ms",
 	} {
 		if v, ok := figures[name].(float64); !ok || v <= 0 {

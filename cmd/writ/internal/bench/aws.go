@@ -19,6 +19,9 @@ import (
 
 const (
 	awsRounds = 9
+	// tokenRounds are more, and as much shorter: what is compared hardly differs, and what disturbs the
+	// machine comes and goes.
+	tokenRounds = 6 * awsRounds
 	// awsKept is how many sessions are kept, each of an agent of its own.
 	awsKept = 64
 	// AWSRole is the role of every session. A MinIO takes any.
@@ -82,6 +85,8 @@ type awsRun struct {
 	bare, alone   []*sample // one a round: the bare call, and through the broker, with one caller each
 	direct, held  []*sample // likewise by the minter alone: made, and kept
 	making, given []*sample // made and kept, with as many connections as elsewhere
+
+	besideUp, besideDown []*sample // tokens, with an STS that answers and one that is down
 }
 
 func (r *run) aws(ctx context.Context) error {
@@ -97,16 +102,21 @@ func (r *run) aws(ctx context.Context) error {
 	return errors.Join(r.atSTS(ctx, server), server.close())
 }
 
-func (r *run) atSTS(ctx context.Context, server *stsServer) error {
-	bundle := filepath.Join(r.dir, "aws", "bundle")
+// startAWS starts a broker that knows the tools in AWS, with an STS at the address that knows its credentials.
+func (r *run) startAWS(ctx context.Context, name, address string, server *stsServer) (*broker, error) {
+	bundle := filepath.Join(r.dir, name, "bundle")
 	if err := os.MkdirAll(bundle, 0o700); err != nil {
-		return fmt.Errorf("writing policy bundle: %w", err)
+		return nil, fmt.Errorf("writing policy bundle: %w", err)
 	}
 	if err := os.WriteFile(filepath.Join(bundle, "aws.yaml"), []byte(awsBundle), 0o600); err != nil {
-		return fmt.Errorf("writing policy bundle: %w", err)
+		return nil, fmt.Errorf("writing policy bundle: %w", err)
 	}
-	b, err := r.startConfigured(ctx, "aws", nil, fmt.Sprintf(
-		"aws: {mode: assume_role, region: %q, endpoint: %q, plain_policies: true, credentials_file: %q}\n", server.region, server.address, server.credentials))
+	return r.startConfigured(ctx, name, nil, fmt.Sprintf(
+		"aws: {mode: assume_role, region: %q, endpoint: %q, plain_policies: true, credentials_file: %q}\n", server.region, address, server.credentials))
+}
+
+func (r *run) atSTS(ctx context.Context, server *stsServer) error {
+	b, err := r.startAWS(ctx, "aws", server.address, server)
 	if err != nil {
 		return err
 	}
@@ -121,12 +131,15 @@ func (r *run) atSTS(ctx context.Context, server *stsServer) error {
 }
 
 func (a *awsRun) measure(ctx context.Context) error {
-	r := a.cfg.Duration / (6*awsRounds + 6)
+	r := a.cfg.Duration / (8*awsRounds + 8)
 	if err := a.overhead(ctx, r); err != nil {
 		return fmt.Errorf("minting: %w", err)
 	}
 	if err := a.cached(ctx, r); err != nil {
 		return fmt.Errorf("giving out again: %w", err)
+	}
+	if err := a.tokens(ctx, r); err != nil {
+		return fmt.Errorf("exchanging while STS is down: %w", err)
 	}
 	compile, err := a.compile(ctx)
 	if err != nil {
@@ -144,7 +157,7 @@ func (a *awsRun) overhead(ctx context.Context, each time.Duration) error {
 			return drive(ctx, 1, d, func(ctx context.Context, _ int) (bool, error) { return true, call(ctx) })
 		}
 	}
-	return a.turns(each, []turn{
+	return a.turns(awsRounds, each, []turn{
 		{&a.bare, one(a.sts.ask)},
 		{&a.direct, one(func(ctx context.Context) error { return a.minter.session(ctx, false) })},
 		{&a.held, one(func(ctx context.Context) error { return a.minter.session(ctx, true) })},
@@ -162,7 +175,7 @@ func (a *awsRun) cached(ctx context.Context, each time.Duration) error {
 	if _, err := a.several.post(ctx, a.url(), a.again, true, tooLong); err != nil {
 		return err
 	}
-	return a.turns(each, []turn{
+	return a.turns(awsRounds, each, []turn{
 		{&a.making, func(d time.Duration, rate float64) (*sample, error) { return a.mint(ctx, a.several, d, rate) }},
 		{&a.given, func(d time.Duration, _ float64) (*sample, error) {
 			return a.several.post(ctx, a.url(), a.again, false, d)
@@ -176,9 +189,9 @@ type turn struct {
 	drive func(d time.Duration, rate float64) (*sample, error)
 }
 
-func (a *awsRun) turns(each time.Duration, turns []turn) error {
+func (a *awsRun) turns(rounds int, each time.Duration, turns []turn) error {
 	rates := make([]float64, len(turns))
-	for round := range awsRounds + 1 {
+	for round := range rounds + 1 {
 		for i := range turns {
 			at := (i + round) % len(turns)
 			runtime.GC() // none pays for the garbage of the one before
@@ -208,10 +221,14 @@ func (a *awsRun) url() string { return a.broker.url + wire.PathToken }
 
 // requests are n for sessions, with a workload token, an agent and a task for each.
 func (a *awsRun) requests(ctx context.Context, n int) ([][]byte, error) {
+	return a.requestsTo(ctx, a.broker, n)
+}
+
+func (a *awsRun) requestsTo(ctx context.Context, b *broker, n int) ([][]byte, error) {
 	all := agents(a.sizes.Bindings)
 	bodies := make([][]byte, n)
 	for i := range bodies {
-		raw, err := a.broker.issuer.token(ctx, agent(a.minted%all))
+		raw, err := b.issuer.token(ctx, agent(a.minted%all))
 		if err != nil {
 			return nil, err
 		}
@@ -248,6 +265,9 @@ func (a *awsRun) tell(compile float64) {
 	}
 	add("aws_overhead_ratio", ratio(a.alone, a.bare, p50Of), AtMost(1.1), "p50 of a session by assume_role through the broker, over the SDK's bare call to the same STS with the same policy, one caller each")
 	add("aws_cached_ratio", ratio(a.given, a.making, rateOf), AtLeast(50), fmt.Sprintf("sessions a second that are kept, over those that are made, at %d connections", a.sizes.Connections))
+	add("aws_down_exchange_ratio", ratio(a.besideDown, a.besideUp, rateOf), AtLeast(0.9), fmt.Sprintf(
+		"tokens a second while STS is down, over those while it answers, at %d connections; %d sessions a second are asked for meanwhile", a.sizes.Connections, awsPace))
+	add("aws_down_exchange_p99_ratio", ratio(a.besideDown, a.besideUp, p99Of), Goal{}, "p99 of a token, likewise")
 	add("aws_minter_overhead_ratio", ratio(a.direct, a.bare, p50Of), Goal{}, "p50 of a session by the minter alone, with policy's decision, over the bare call: no disk is waited for")
 	add("aws_minter_cached_ratio", ratio(a.held, a.direct, rateOf), Goal{}, "sessions a second of the minter alone that are kept, over those that it makes, one caller")
 	add("compile_us", compile, Goal{}, "the session policy of 4 scopes, compiled")
@@ -261,6 +281,8 @@ func (a *awsRun) tell(compile float64) {
 		{"aws_minted", "through the broker, one caller: its disk is waited for twice, for the ledger of sessions and for the audit log", a.alone},
 		{"aws_minted_loaded", fmt.Sprintf("through the broker, %d connections", a.sizes.Connections), a.making},
 		{"aws_cached", "likewise, kept: the audit log is waited for", a.given},
+		{"aws_up_exchange", "of a token, while STS answers", a.besideUp},
+		{"aws_down_exchange", "likewise, while it is down", a.besideDown},
 	} {
 		add(side.name+"_rps", middle(side.samples, rateOf), Goal{}, side.about)
 		add(side.name+"_p50_ms", middle(side.samples, p50Of), Goal{}, "")

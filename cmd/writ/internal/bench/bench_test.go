@@ -206,7 +206,7 @@ func alike(t *testing.T, calls []ststest.Call) {
 
 func awsFigures() []string {
 	return []string{
-		"aws_overhead_ratio", "aws_cached_ratio", "aws_minter_overhead_ratio", "aws_minter_cached_ratio", "compile_us", "aws_bare_rps", "aws_bare_p50_ms", "aws_bare_p99_ms",
+		"aws_overhead_ratio", "aws_cached_ratio", "aws_down_exchange_ratio", "aws_minter_overhead_ratio", "aws_minter_cached_ratio", "compile_us", "aws_bare_rps", "aws_bare_p50_ms", "aws_bare_p99_ms",
 		"aws_minter_rps", "aws_minter_p50_ms", "aws_minter_cached_rps",
 		"aws_minted_rps", "aws_minted_p50_ms", "aws_minted_p99_ms", "aws_minted_loaded_rps", "aws_cached_rps", "aws_cached_p50_ms",
 	}
