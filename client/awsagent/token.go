@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/writbroker/writ/client"
 )
@@ -39,7 +40,8 @@ func TokenFile(path string) (client.Secret, error) {
 
 // readToken asks the open file who may access it, so that nobody can exchange it in between.
 func readToken(path string, self int) (client.Secret, error) {
-	f, err := os.Open(path) // #nosec G304 -- the operator's own choice
+	// A pipe that somebody left there is not waited for.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // #nosec G304 -- the operator's own choice
 	if err != nil {
 		return "", fmt.Errorf("reading the token file: %w", err)
 	}
