@@ -14,9 +14,11 @@ func TestRefusalsAreReported(t *testing.T) {
 	v := b.run()
 	rule := b.revoke(revocation.SelectTask, "gone")
 	eventually(t, "the rule is here", func() bool { return v.Position() == b.index.Position() })
-	const tokens = 3000 // more than wait
-	for range tokens {
-		raw := b.mint(func(c *token.Claims) { c.Task, c.Rev = "gone", token.Rev{} })
+	tokens := make([]string, 3000) // more than wait
+	for i := range tokens {
+		tokens[i] = b.mint(func(c *token.Claims) { c.Task, c.Rev = "gone", token.Rev{} })
+	}
+	for _, raw := range tokens {
 		for range 3 {
 			if _, err := v.Verify(t.Context(), raw); err == nil {
 				t.Fatal("not revoked")
@@ -25,7 +27,7 @@ func TestRefusalsAreReported(t *testing.T) {
 	}
 	var told map[string]bool
 	var dropped int64
-	eventually(t, "a report", func() bool {
+	eventually(t, "reports, with a count", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		told, dropped = map[string]bool{}, 0
@@ -41,9 +43,6 @@ func TestRefusalsAreReported(t *testing.T) {
 				told[one.TokenID] = true
 			}
 		}
-		return len(told) > 0
+		return len(told) > 0 && dropped > 0
 	})
-	if len(told) > wire.MaxRefusals*2 || dropped == 0 {
-		t.Errorf("%d told at once, %d dropped", len(told), dropped)
-	}
 }
