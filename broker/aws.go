@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/writbroker/writ/audit"
 	"github.com/writbroker/writ/mint"
-	"github.com/writbroker/writ/token"
 )
 
 // takesAWS refuses a request for what this broker does not issue. Before one that it does,
@@ -25,8 +25,9 @@ func (b *Broker) takesAWS(req *ExchangeRequest) error {
 	return nil
 }
 
-// dropSessions drops the kept AWS sessions that a rule or a quarantine hits. It costs nothing
-// while no rule changes.
+// dropSessions drops the kept AWS sessions that a rule or a quarantine hits, and has the revoker
+// look: what another replica denies for a rule is to be known here. It costs nothing while no
+// rule changes.
 func (b *Broker) dropSessions() {
 	if b.cfg.AWS == nil {
 		return
@@ -34,22 +35,39 @@ func (b *Broker) dropSessions() {
 	// Read first: a rule that comes while sessions are looked at has them looked at again.
 	if now := b.cfg.Index.Changes(); b.swept.Swap(now) != now {
 		b.forgetDead()
+		b.wakeRevoker()
+	}
+}
+
+func (b *Broker) wakeRevoker() {
+	if b.cfg.Revoker != nil {
+		b.cfg.Revoker.Wake()
 	}
 }
 
 func (b *Broker) forgetDead() {
-	b.cfg.AWS.Forget(func(c *token.Claims, kid string) bool { return !b.alive(c, kid) })
+	b.cfg.AWS.Forget(func(s *mint.Session) bool { return !b.alive(s) })
 }
 
-// alive reports whether no rule hits a session of these claims, none of its principals is
-// quarantined, and AWS denies it for no rule that does not hit it.
-func (b *Broker) alive(c *token.Claims, kid string) bool {
-	if _, hit := b.cfg.Index.Revoked(c, kid); hit {
+// alive reports whether no rule hits a session, none of its principals is quarantined, and AWS
+// denies it for no rule that does not hit it.
+func (b *Broker) alive(s *mint.Session) bool {
+	c := s.Claims
+	if _, hit := b.cfg.Index.Revoked(c, s.KeyID); hit {
 		return false
 	}
 	ids := append([]string{c.Subject, c.ClientID}, c.Actor.Chain()...)
 	_, hit := b.cfg.Index.Quarantined(ids...)
-	return !hit && !b.cutoffs.mayDeny(c)
+	return !hit && !s.Issued.Before(b.deniedBefore(s))
+}
+
+// deniedBefore is the time before which AWS denies all that has a session's role, or its source
+// identity besides, whatever it is hit by: the zero time for never.
+func (b *Broker) deniedBefore(s *mint.Session) time.Time {
+	if b.cfg.Revoker == nil {
+		return time.Time{}
+	}
+	return b.cfg.Revoker.Cutoff(s.Role, s.SourceIdentity)
 }
 
 // session is run's way on for AWS credentials: the same checks, then a session instead of a
@@ -112,6 +130,19 @@ func (x *exchange) stillGranted(s *mint.Session) error {
 		return err
 	}
 	return x.stillborn(s.Claims, s.KeyID)
+}
+
+// deniedAtAWS refuses to give out a session that AWS denies already, until one can be made that
+// it does not: for as long after a rule as another replica might not have applied it.
+func (x *exchange) deniedAtAWS(s *mint.Session) error {
+	cutoff := x.deniedBefore(s)
+	if !s.Issued.Before(cutoff) {
+		return nil
+	}
+	return &UnavailableError{
+		RetryAfter: max(cutoff.Sub(x.cfg.Now()), 0) + time.Second,
+		Detail:     fmt.Sprintf("AWS denies sessions of this role that are made before %s, for a revocation; try again then", cutoff.UTC().Format(time.RFC3339)),
+	}
 }
 
 // awsError turns what the minter says into what a caller branches on.

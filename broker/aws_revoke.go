@@ -16,8 +16,11 @@ import (
 type SessionRevoker interface {
 	// Deny notes what should stand, for all replicas; within a second it returns.
 	Deny(ctx context.Context, denies []mint.Deny)
-	// Wake has it ask for what is due now: a rule was lifted.
+	// Wake has it ask for what is due soon: rules have changed.
 	Wake()
+	// Cutoff is the time before which AWS denies, or soon will, all sessions of a role, or those
+	// of a source identity in it; zero if it denies none of them so.
+	Cutoff(role, sourceIdentity string) time.Time
 	// Wait gives how far denies have come, one status a role, when none is pending or ctx ends.
 	Wait(ctx context.Context, denies []mint.Deny) []mint.DenyStatus
 }
@@ -184,7 +187,6 @@ func (b *Broker) Due(ctx context.Context, standing []string) (denies []mint.Deny
 			denies = append(denies, b.deniesOf(&r, hit)...)
 		}
 	}
-	b.cutoffs.add(denies, b.cfg.Now(), b.cfg.Index)
 	return denies, lifted
 }
 
@@ -263,7 +265,6 @@ func (b *Broker) denyAtAWS(ctx context.Context, r *revocation.Rule, hit []LiveSe
 	if taken == nil || taken.Off {
 		return taken, nil
 	}
-	b.cutoffs.add(denies, b.cfg.Now(), b.cfg.Index)
 	b.cfg.Revoker.Deny(ctx, denies)
 	return taken, denies
 }

@@ -18,9 +18,12 @@ import (
 )
 
 // newDenying is a cloud whose revoker runs.
-func newDenying(t *testing.T) *cloud {
+func newDenying(t *testing.T, changes ...func(*brokertest.AWS)) *cloud {
 	t.Helper()
 	a := brokertest.NewAWS(awssts.WebIdentity)
+	for _, change := range changes {
+		change(a)
+	}
 	a.IAM = iamtest.New(iamtest.Options{Roles: []string{brokertest.LakeRole, brokertest.AuditRole}})
 	c := &cloud{newWorld(t, a.Options(t)), a}
 	c.revoking(t)
@@ -260,6 +263,49 @@ func TestNoSessionsThatACutoffCatches(t *testing.T) {
 	if again, _ := c.session(c.workload("analyst")); again != s {
 		t.Error("what was made after the cutoff is not kept")
 	}
+}
+
+// Where single sessions have no room in a policy, AWS denies the whole role, up to a cutoff that
+// lies ahead. No credentials leave for it that would be dead, though no rule hits them.
+func TestNoSessionsThatAWidenedDenyCatches(t *testing.T) {
+	c := newDenying(t)
+	const people, each = 3, 95
+	for n := range people * each {
+		s := atAWS(fmt.Sprintf("user:u%d", n/each), "k8s:analyst", fmt.Sprint("t", n), c.Now().Add(time.Hour))
+		s.Claims.ID = fmt.Sprintf("019f4199-6600-791d-910d-%012d", n)
+		s.Name = s.Claims.ID
+		c.Ledger.Session(t.Context(), s)
+	}
+	early, _ := c.session(c.workload("helper"))
+	c.Advance(time.Second)
+	for n := range people {
+		c.takeBack(revocation.SelectSubject, fmt.Sprintf("user:u%d", n), reissued)
+	}
+	entries, err := denylist.Parse(c.IAM.Policy(brokertest.LakeRole, denylist.PolicyName))
+	if err != nil || !slices.ContainsFunc(entries, func(e denylist.Entry) bool { return e.Kind == denylist.WholeRole && early.Issued.Before(e.Before) }) {
+		t.Fatalf("it was not widened: this shows nothing (%d entries, %v)", len(entries), err)
+	}
+	var unavailable *broker.UnavailableError
+	if err := c.noSession(broker.ErrUnavailable, c.workload("helper")); !errors.As(err, &unavailable) {
+		t.Fatalf("got %v", err)
+	}
+	c.Pass(t, unavailable.RetryAfter)
+	if late, _ := c.session(c.workload("helper")); late == early {
+		t.Error("what AWS denies was kept")
+	}
+}
+
+// A rule of another replica, which has AWS deny what it hits: this one, which has applied the rule,
+// gives nothing out that the deny will catch.
+func TestNoSessionsThatAnotherReplicasDenyCatches(t *testing.T) {
+	c := newDenying(t, func(a *brokertest.AWS) { a.Every = time.Hour })
+	c.session(c.workload("analyst"))
+	c.Revoke(t, revocation.SelectAgent, "k8s:analyst")
+	c.Pass(t, 2*brokertest.Skew) // so that a new proof is newer than the rule
+	c.eventually("a refusal", func() bool {
+		_, err := c.exchange(c.workload("analyst"), forAWS)
+		return errors.Is(err, broker.ErrUnavailable)
+	})
 }
 
 // Lifting a rule removes its denies; what another rule denies stays.

@@ -57,7 +57,7 @@ type SessionMinter interface {
 	// Alive says is alive; fresh tells the two apart. The error is a *mint.SessionError.
 	Session(ctx context.Context, o *mint.SessionOrder) (s *mint.Session, fresh bool, err error)
 	// Forget drops the dead of those that it keeps.
-	Forget(dead func(c *token.Claims, kid string) bool)
+	Forget(dead func(*mint.Session) bool)
 	// Vouched are the ARNs of a bundle's roles that take the broker's signature for a proof; none
 	// where AWS knows the broker by other credentials.
 	Vouched(b *policy.Bundle) []string
@@ -107,7 +107,6 @@ type Broker struct {
 	ledger   *Ledger
 	refusals *refusals
 	reserved map[string]bool
-	cutoffs  cutoffs
 	due      dueState
 	swept    atomic.Uint64 // the state of the index for which dead AWS sessions were dropped
 }

@@ -249,9 +249,7 @@ func (b *Broker) Lift(ctx context.Context, op *Operator, id, reason string, appl
 	if err != nil {
 		return r, res, &UnavailableError{RetryAfter: retryRule, Detail: "the lift could not be made durable", Cause: err}
 	}
-	if b.cfg.Revoker != nil {
-		b.cfg.Revoker.Wake()
-	}
+	b.wakeRevoker()
 	return r, res, b.mustRecord(b.recordRule(ctx, op, audit.KindLift, &r, res))
 }
 

@@ -26,9 +26,10 @@ type SessionOrder struct {
 	RequestedTTL time.Duration
 	// Signer signs what vouches for the session, where something has to; it may be nil else.
 	Signer token.Signer
-	// Alive reports whether no rule hits a session of these claims. It is asked of every session
-	// that was made for an earlier order, before that is given out again; nil allows none.
-	Alive func(c *token.Claims, kid string) bool
+	// Alive reports whether no rule hits a session, and the cloud does not deny it. It is asked
+	// of every session that was made for an earlier order, before that is given out again; nil
+	// allows none.
+	Alive func(s *Session) bool
 	// Note is called with a session as soon as it is made, before anybody gets it: what opens
 	// doors is known to whoever has to close them. It may be nil.
 	Note func(ctx context.Context, s *Session)

@@ -1,6 +1,7 @@
 package brokertest
 
 import (
+	"cmp"
 	"net/http"
 	"path/filepath"
 	"testing"
@@ -61,6 +62,8 @@ type AWS struct {
 	// IAM, if it is set, takes sessions back, through Revoker, which whoever has the World runs.
 	IAM     *iamtest.Server
 	Revoker *revoker.Revoker
+	// Every is how often the revoker looks at what it was not told of; 0 = 100 ms.
+	Every time.Duration
 	// Entries are how many sessions are kept; see awssts.SessionsConfig.
 	Entries int
 
@@ -120,7 +123,7 @@ func (a *AWS) deny(tb testing.TB, c *broker.Config) {
 		Region: ststest.Region, Endpoint: "http://iam.test", HTTP: &http.Client{Transport: a.IAM}, Cell: db.Cells(),
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAREVOKER", "secret", ""),
 		Now:         func() time.Time { return c.Now().Add(time.Since(begun)) },
-		Settle:      50 * time.Millisecond, Every: 100 * time.Millisecond,
+		Settle:      50 * time.Millisecond, Every: cmp.Or(a.Every, 100*time.Millisecond),
 	})
 	must(tb, err)
 	c.Revoker = a.Revoker

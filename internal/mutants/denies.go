@@ -47,7 +47,7 @@ func denies() []Mutant {
 		},
 		{
 			"denies: a lift elsewhere is not looked at", "mint/awssts/revoker/run.go",
-			"slices.Contains(lifted, d.Rule)", "d.Rule == \"\"",
+			"slices.Contains(lifted, d.Rule)", "slices.Contains(lifted, d.Rule) && d.Rule == \"\"",
 			revoker, "^TestLiftedElsewhere$",
 		},
 		{
@@ -91,13 +91,23 @@ func denies() []Mutant {
 			here, "^TestADryRunTellsAWSNothing$",
 		},
 		{
-			"denies: a session leaves that AWS denies already", "broker/aws_cutoff.go",
+			"denies: a session leaves that AWS denies already", "broker/aws.go",
 			"if !s.Issued.Before(cutoff) {", "if s.Issued.Before(cutoff) {",
 			here, "^TestNoSessionsThatACutoffCatches$",
 		},
 		{
+			"denies: what a policy says beyond the plan is not known", "mint/awssts/revoker/cutoff.go",
+			"{r.plan.want(arn, now).stand, at.at.entries, at.writing}", "{r.plan.want(arn, now).stand, at.at.entries[:0], at.writing[:0]}",
+			here, "^TestNoSessionsThatAWidenedDenyCatches$",
+		},
+		{
+			"denies: another replica's rule is not looked at", "broker/aws.go",
+			"\t\tb.forgetDead()\n\t\tb.wakeRevoker()\n", "\t\tb.forgetDead()\n",
+			here, "^TestNoSessionsThatAnotherReplicasDenyCatches$",
+		},
+		{
 			"denies: a session that AWS denies is kept", "broker/aws.go",
-			"return !hit && !b.cutoffs.mayDeny(c)", "return !hit",
+			"return !hit && !s.Issued.Before(b.deniedBefore(s))", "return !hit",
 			here, "^TestNoSessionsThatACutoffCatches$",
 		},
 	}

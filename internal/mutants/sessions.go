@@ -72,7 +72,7 @@ func sessions() []Mutant {
 		},
 		{
 			"sessions: a kept session is not asked about", "mint/awssts/sessions.go",
-			"o.Alive != nil && o.Alive(session.Claims, session.KeyID)", "o.Alive != nil",
+			"o.Alive != nil && o.Alive(session)", "o.Alive != nil",
 			minter, "^TestWhenAKeptSessionServes$",
 		},
 		{
@@ -87,7 +87,7 @@ func sessions() []Mutant {
 		},
 		{
 			"sessions: who leaves ends the call for others", "mint/awssts/sessions.go",
-			"s.cfg.Minter.mint(context.WithoutCancel(ctx), c, role, o)", "s.cfg.Minter.mint(ctx, c, role, o)",
+			"s.make(context.WithoutCancel(ctx), c, role, o)", "s.make(ctx, c, role, o)",
 			minter, "^TestOneCallForMany$",
 		},
 		{

@@ -70,7 +70,7 @@ type workload struct {
 	role    string
 	task    string
 	ttl     time.Duration
-	alive   func(*token.Claims, string) bool
+	alive   func(*mint.Session) bool
 	change  func(*mint.Input)
 }
 
@@ -168,7 +168,7 @@ func (s *studio) order(w workload) *mint.SessionOrder {
 	}
 	o.Bundle, o.Role, o.RequestedTTL, o.Alive = s.bundle, w.role, w.ttl, w.alive
 	if w.alive == nil {
-		o.Alive = func(*token.Claims, string) bool { return true }
+		o.Alive = func(*mint.Session) bool { return true }
 	}
 	return o
 }
@@ -305,7 +305,7 @@ func TestRoleChaining(t *testing.T) {
 		s.cfg.Credentials = static(id, session)
 		all := s.sessions()
 		for range 2 {
-			got, _, err := all.Session(t.Context(), s.order(workload{ttl: 2 * time.Hour, alive: func(*token.Claims, string) bool { return false }}))
+			got, _, err := all.Session(t.Context(), s.order(workload{ttl: 2 * time.Hour, alive: func(*mint.Session) bool { return false }}))
 			if err != nil {
 				t.Fatal(err)
 			}

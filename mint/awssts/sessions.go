@@ -12,7 +12,6 @@ import (
 
 	"github.com/writbroker/writ/mint"
 	"github.com/writbroker/writ/policy"
-	"github.com/writbroker/writ/token"
 )
 
 // SessionsConfig is what Sessions are made of.
@@ -114,7 +113,7 @@ func (s *Sessions) find(k key, o *mint.SessionOrder) (session *mint.Session, f *
 		if s.serves(kept, o, early(kept)) {
 			return kept, nil, false
 		}
-		if o.Alive == nil || !o.Alive(kept.Claims, kept.KeyID) {
+		if o.Alive == nil || !o.Alive(kept) {
 			delete(s.kept, k)
 		}
 	}
@@ -131,7 +130,7 @@ func (s *Sessions) find(k key, o *mint.SessionOrder) (session *mint.Session, f *
 // rule hits it.
 func (s *Sessions) serves(session *mint.Session, o *mint.SessionOrder, least time.Duration) bool {
 	return session.Claims.Expiry <= o.Claims().Expiry && session.Expires.Sub(s.now()) > least &&
-		o.Alive != nil && o.Alive(session.Claims, session.KeyID)
+		o.Alive != nil && o.Alive(session)
 }
 
 // advisory is how long before the end the most hurried SDKs ask for new credentials.
@@ -181,11 +180,11 @@ func (s *Sessions) keep(k key, session *mint.Session) {
 }
 
 // Forget drops every session that is dead.
-func (s *Sessions) Forget(dead func(c *token.Claims, kid string) bool) {
+func (s *Sessions) Forget(dead func(*mint.Session) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k, session := range s.kept {
-		if dead(session.Claims, session.KeyID) {
+		if dead(session) {
 			delete(s.kept, k)
 		}
 	}

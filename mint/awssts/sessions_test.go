@@ -113,7 +113,7 @@ func TestWhenAKeptSessionServes(t *testing.T) {
 	}
 }
 
-func dead(*token.Claims, string) bool { return false }
+func dead(*mint.Session) bool { return false }
 
 // What a rule hits is gone, not only hidden: when it is lifted, nobody gets it back.
 func TestARevokedSessionIsDropped(t *testing.T) {
@@ -121,9 +121,9 @@ func TestARevokedSessionIsDropped(t *testing.T) {
 	all := s.sessions()
 	first, _ := get(t, all, s.order(workload{}))
 	hit := ""
-	second, fresh := get(t, all, s.order(workload{alive: func(c *token.Claims, kid string) bool {
-		hit = c.ID + " " + kid
-		return c.ID != first.Claims.ID
+	second, fresh := get(t, all, s.order(workload{alive: func(kept *mint.Session) bool {
+		hit = kept.Claims.ID + " " + kept.KeyID
+		return kept != first
 	}}))
 	if !fresh || hit != first.Claims.ID+" k1" {
 		t.Errorf("fresh %v; asked about %q", fresh, hit)
@@ -131,7 +131,7 @@ func TestARevokedSessionIsDropped(t *testing.T) {
 	if got, _ := get(t, all, s.order(workload{})); got != second {
 		t.Error("the revoked session came back")
 	}
-	if all.Forget(func(c *token.Claims, _ string) bool { return c.ID == second.Claims.ID }); all.Kept() != 0 {
+	if all.Forget(func(kept *mint.Session) bool { return kept == second }); all.Kept() != 0 {
 		t.Errorf("%d kept", all.Kept())
 	}
 }
@@ -214,7 +214,7 @@ func TestRevokedWhileOthersWait(t *testing.T) {
 	wg.Go(func() { _, _, _ = all.Session(t.Context(), leader) })
 	<-entered
 	wg.Go(func() {
-		got, fresh, err := all.Session(t.Context(), s.order(workload{alive: func(c *token.Claims, _ string) bool { return c.ID != leader.Claims().ID }}))
+		got, fresh, err := all.Session(t.Context(), s.order(workload{alive: func(made *mint.Session) bool { return made.Claims.ID != leader.Claims().ID }}))
 		if err != nil || !fresh || got.Claims.ID == leader.Claims().ID {
 			t.Errorf("fresh %v, error %v", fresh, err)
 		}

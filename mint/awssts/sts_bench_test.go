@@ -11,7 +11,6 @@ import (
 
 	"github.com/writbroker/writ/mint"
 	"github.com/writbroker/writ/mint/awssts"
-	"github.com/writbroker/writ/token"
 )
 
 // What a session costs over the bare call of the SDK to the same STS, and what one costs that
@@ -30,7 +29,7 @@ func BenchmarkSession(b *testing.B) {
 		}
 	})
 	for name, alive := range map[string]bool{"minted": false, "kept": true} {
-		o.Alive = func(*token.Claims, string) bool { return alive }
+		o.Alive = func(*mint.Session) bool { return alive }
 		o := *o
 		b.Run(name, func(b *testing.B) {
 			all := s.sessions()

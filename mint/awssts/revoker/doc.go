@@ -15,5 +15,5 @@
 // whole ARN, it leaves alone.
 //
 // Its credentials are its own: who may write a role's policies may do anything that the role's
-// boundary leaves. The broker calls Deny, Wait and Wake; Run does the work.
+// boundary leaves. The broker calls Deny, Wait, Wake and Cutoff; Run does the work.
 package revoker

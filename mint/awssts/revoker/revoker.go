@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -52,6 +53,8 @@ type Revoker struct {
 	breaker *breaker.Breaker
 	gate    chan struct{}
 	kick    chan struct{} // the plan has grown
+	asked   chan struct{} // somebody wants the source to be asked
+	cutoffs atomic.Pointer[cutoffs]
 
 	sharing chan struct{} // held by the one that joins the plan with the cell's
 
@@ -63,9 +66,10 @@ type Revoker struct {
 
 // role is what is known of one. Guarded by mu.
 type role struct {
-	verified bool // its ARN is the one in IAM
-	working  bool // a worker looks at it
-	at       pass // the last look
+	verified bool             // its ARN is the one in IAM
+	working  bool             // a worker looks at it
+	at       pass             // the last look
+	writing  []denylist.Entry // what was last written, or tried to be
 	err      error
 	cleanAt  time.Time // since when each look found what should be there; zero: the last did not
 	settled  bool
@@ -94,7 +98,7 @@ func New(cfg Config) (*Revoker, error) {
 		opt.BaseEndpoint = aws.String(cfg.Endpoint)
 	}
 	return &Revoker{
-		cfg: cfg, client: iam.New(opt), gate: make(chan struct{}, cfg.AtOnce), kick: make(chan struct{}, 1), sharing: make(chan struct{}, 1),
+		cfg: cfg, client: iam.New(opt), gate: make(chan struct{}, cfg.AtOnce), kick: make(chan struct{}, 1), asked: make(chan struct{}, 1), sharing: make(chan struct{}, 1),
 		breaker: breaker.New(breaker.Config{After: failuresToOpen, Every: probeEvery, Now: cfg.Now}),
 		plan:    newPlan(), roles: map[string]*role{}, changed: make(chan struct{}),
 	}, nil
@@ -114,6 +118,7 @@ func (r *Revoker) Deny(ctx context.Context, denies []mint.Deny) {
 	}
 	r.mu.Lock()
 	grew, err := r.plan.add(denies, r.cfg.Now())
+	r.recut()
 	r.mu.Unlock()
 	if err != nil {
 		r.cfg.Logger.ErrorContext(ctx, "an AWS session cannot be denied", "error", err)
@@ -130,13 +135,15 @@ func (r *Revoker) shareSoon(ctx context.Context) {
 	if err := r.share(ctx); err != nil {
 		r.cfg.Logger.WarnContext(ctx, "the plan of AWS denies is not shared yet", "error", err)
 	}
-	r.Wake()
+	signal(r.kick)
 }
 
-// Wake has Run ask its source now, and not only after a while.
-func (r *Revoker) Wake() {
+// Wake has Run ask its source soon, and not only after a while.
+func (r *Revoker) Wake() { signal(r.asked) }
+
+func signal(to chan<- struct{}) {
 	select {
-	case r.kick <- struct{}{}:
+	case to <- struct{}{}:
 	default:
 	}
 }
@@ -245,9 +252,10 @@ func (r *Revoker) shareOnce(ctx context.Context) error {
 	now := r.cfg.Now()
 	r.mu.Lock()
 	if r.plan.join(theirs, now) {
-		r.Wake()
+		signal(r.kick)
 	}
 	r.plan.prune(now)
+	r.recut()
 	mine := r.plan.clone()
 	r.mu.Unlock()
 	if intact && !theirs.join(mine, now) {

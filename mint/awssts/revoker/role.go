@@ -58,6 +58,7 @@ func (r *Revoker) apply(ctx context.Context, role string) (pass, error) {
 	if slices.Equal(merged.Entries, said) {
 		return pass{entries: said, widened: w.widened(said, merged.Widened)}, nil
 	}
+	r.writes(role, merged.Entries)
 	return pass{merged.Entries, true, merged.Widened}, r.write(ctx, name, merged.Document)
 }
 

@@ -24,14 +24,23 @@ type Source interface {
 func (r *Revoker) Run(ctx context.Context, src Source) error {
 	var workers sync.WaitGroup
 	defer workers.Wait()
+	var next, rested time.Time // when the source is to be asked, and may be
 	for {
-		r.update(ctx, src)
+		if began := r.cfg.Now(); !began.Before(next) {
+			r.update(ctx, src)
+			now := r.cfg.Now()
+			rested, next = now.Add(max(leastRest, restFactor*now.Sub(began))), now.Add(about(r.cfg.Every))
+		}
 		for _, arn := range r.claim() {
 			workers.Go(func() { r.settle(ctx, arn) })
 		}
-		t := time.NewTimer(about(r.cfg.Every))
+		t := time.NewTimer(next.Sub(r.cfg.Now()))
 		select {
 		case <-r.kick:
+		case <-r.asked:
+			if rested.Before(next) {
+				next = rested
+			}
 		case <-t.C:
 		case <-ctx.Done():
 		}
@@ -41,6 +50,13 @@ func (r *Revoker) Run(ctx context.Context, src Source) error {
 		}
 	}
 }
+
+// Asking the source reads all live sessions, which may be many: most of the time nobody does,
+// however often rules change.
+const (
+	leastRest  = 100 * time.Millisecond
+	restFactor = 4
+)
 
 // update brings the plan up to what is known here and in the store.
 func (r *Revoker) update(ctx context.Context, src Source) {
@@ -57,6 +73,7 @@ func (r *Revoker) update(ctx context.Context, src Source) {
 			r.plan.lift(d.Rule, d.Expires)
 		}
 	}
+	r.recut()
 	r.mu.Unlock()
 	if err != nil {
 		r.cfg.Logger.ErrorContext(ctx, "an AWS session cannot be denied", "error", err)
@@ -128,7 +145,7 @@ func (r *Revoker) release(arn string) {
 	again := at.settled && !covers(at.at.entries, r.plan.want(arn, r.cfg.Now()).stand)
 	r.mu.Unlock()
 	if again {
-		r.Wake()
+		signal(r.kick)
 	}
 }
 
@@ -165,7 +182,8 @@ func (r *Revoker) look(ctx context.Context, arn string) (settled bool, err error
 		at.cleanAt = now
 	}
 	if err == nil {
-		at.at = got
+		at.at, at.writing = got, nil
+		r.recut()
 	}
 	at.settled = !at.cleanAt.IsZero() && now.Sub(at.cleanAt) >= r.cfg.Settle
 	r.tell(ctx, arn, &was, at)

@@ -79,7 +79,7 @@ func (m *awsMinter) session(ctx context.Context, again bool) error {
 		return err
 	}
 	o.Bundle, o.RequestedTTL = m.world.bundle, stsSession
-	o.Alive = func(*token.Claims, string) bool { return true }
+	o.Alive = func(*mint.Session) bool { return true }
 	_, made, err := m.sessions.Session(ctx, o)
 	if err == nil && made != fresh {
 		err = errCache
