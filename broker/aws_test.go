@@ -166,6 +166,7 @@ func TestAWSFailuresAreNamed(t *testing.T) {
 		outcome  audit.Outcome
 	}{
 		"STS down":                {&ststest.Fault{Drop: true}, nil, broker.ErrUnavailable, awssts.ReasonDown, audit.Failure},
+		"STS slow":                {&ststest.Fault{Delay: time.Hour}, nil, broker.ErrUnavailable, awssts.ReasonSlow, audit.Failure},
 		"throttling":              {&ststest.Fault{Code: "Throttling"}, nil, broker.ErrUnavailable, awssts.ReasonThrottled, audit.Failure},
 		"expired credentials":     {&ststest.Fault{Code: "ExpiredToken"}, nil, broker.ErrUnavailable, awssts.ReasonExpired, audit.Failure},
 		"clock skew":              {&ststest.Fault{Code: "RequestTimeTooSkewed"}, nil, broker.ErrUnavailable, awssts.ReasonClockSkew, audit.Failure},
@@ -180,7 +181,9 @@ func TestAWSFailuresAreNamed(t *testing.T) {
 		"too long":                {&ststest.Fault{Code: "ValidationError", Message: "MaxSessionDuration"}, nil, broker.ErrRequest, awssts.ReasonRoleDuration, audit.Deny},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCloud(t, awssts.AssumeRole)
+			a := brokertest.NewAWS(awssts.AssumeRole)
+			a.Change = func(cfg *awssts.Config) { cfg.Timeout = time.Second }
+			c := &cloud{newWorld(t, a.Options(t)), a}
 			c.STS.Always(row.fault)
 			var changes []change
 			if row.change != nil {

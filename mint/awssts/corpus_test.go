@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/writbroker/writ/mint/awssts"
 )
@@ -40,7 +41,7 @@ func TestCorpus(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				against(t, newDice(7), set, r, text+"\n"+policy, 2500, &tally{})
+				against(t, newDice(7), set, time.Time{}, r, text+"\n"+policy, 2500, &tally{})
 			}
 		})
 	}

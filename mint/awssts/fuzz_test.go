@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/writbroker/writ/mint/awssts"
 	"github.com/writbroker/writ/scopes"
@@ -37,7 +38,7 @@ func FuzzCompile(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, p.JSON)
 		}
-		against(t, newDice(seed), set, r, text+"\n"+p.JSON, 40, &tally{})
+		against(t, newDice(seed), set, time.Time{}, r, text+"\n"+p.JSON, 40, &tally{})
 	})
 }
 

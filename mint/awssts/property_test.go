@@ -118,7 +118,7 @@ func (d dice) resource(pattern string) string {
 }
 
 func (d dice) context(set []string) map[string]string {
-	c := map[string]string{"aws:username": "bob", "aws:currenttime": "2026-07-08T12:00:00Z"}
+	c := map[string]string{"aws:username": "bob", "aws:currenttime": noonUTC.Add(time.Duration(d.IntN(3)-1) * time.Second).Format(time.RFC3339)}
 	if d.IntN(4) > 0 {
 		c["aws:sourcevpc"] = "vpc-1"
 	}
@@ -149,11 +149,31 @@ func (d dice) access(set []string) access {
 	if d.IntN(10) == 0 {
 		tool = tools[d.IntN(len(tools))]
 	}
-	a := access{context: d.context(set), action: d.action(tool), resource: d.arn(tool, near)}
+	a := access{context: d.context(set), action: d.action(tool), resource: d.elsewhere(d.arn(tool, near))}
 	if d.IntN(10) == 0 {
 		a.action = d.one(strings.ToUpper(a.action), strings.ToLower(a.action), "sts:AssumeRole", "iam:PassRole", "s3:GetObjectAcl", "s3:GetObject", "s3:DeleteBucket", "kms:CreateGrant", "glue:GetTables")
 	}
 	return a
+}
+
+// elsewhere moves some resources to another account, region or partition, where they are others.
+func (d dice) elsewhere(arn string) string {
+	if d.IntN(20) > 0 {
+		return arn
+	}
+	from := d.one("123456789012", "eu-west-1", "arn:aws:")
+	return strings.Replace(arn, from, map[string]string{"123456789012": "210987654321", "eu-west-1": "us-east-1", "arn:aws:": "arn:aws-cn:"}[from], 1)
+}
+
+var noonUTC = time.Date(2026, 7, 8, 12, 0, 0, 0, time.UTC)
+
+// options are those of AWS or of a MinIO, for a life that ends at noon or later.
+func (d dice) options() awssts.Options {
+	o := awssts.Options{Limit: 1 << 16, Plain: d.IntN(4) == 0}
+	if d.IntN(4) == 0 {
+		o.Until = noonUTC
+	}
+	return o
 }
 
 func (d dice) action(tool string) string {
@@ -237,7 +257,8 @@ func checkSet(t *testing.T, c *awssts.Catalog, d dice, text string, accesses int
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := c.Compile(set, awssts.Options{Limit: 1 << 16})
+	o := d.options()
+	p, err := c.Compile(set, o)
 	if err != nil {
 		var refused *awssts.ScopeError
 		if !errors.As(err, &refused) || refused.Problem == "" || refused.Ask == "" {
@@ -251,11 +272,11 @@ func checkSet(t *testing.T, c *awssts.Catalog, d dice, text string, accesses int
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", text, err, p.JSON)
 	}
-	against(t, d, set, r, text+"\n"+p.JSON, accesses, tally)
+	against(t, d, set, o.Until, r, text+"\n"+p.JSON, accesses, tally)
 }
 
-// against holds rules to a set.
-func against(t *testing.T, d dice, set scopes.Set, r *rules, about string, accesses int, tally *tally) {
+// against holds rules to a set, that nothing of is left from a time on, unless that is zero.
+func against(t *testing.T, d dice, set scopes.Set, until time.Time, r *rules, about string, accesses int, tally *tally) {
 	t.Helper()
 	want := newReference(set)
 	alone := want.alone()
@@ -266,7 +287,7 @@ func against(t *testing.T, d dice, set scopes.Set, r *rules, about string, acces
 			continue
 		}
 		tally.checks++
-		meant := want.allows(a)
+		meant := want.allows(a) && (until.IsZero() || a.context["aws:currenttime"] < until.Format(time.RFC3339))
 		if meant {
 			tally.granted++
 		}
