@@ -160,7 +160,10 @@ func (l *lake) grid(t *testing.T, s shape, granted []string) tally {
 			if p.delimiter != "" {
 				in.Delimiter = aws.String(p.delimiter)
 			}
-			_, err := c.ListObjectsV2(ctx, in)
+			out, err := c.ListObjectsV2(ctx, in)
+			if err == nil {
+				s.shown(t, bucket, p, out)
+			}
 			return err
 		})
 	}
@@ -175,6 +178,11 @@ func (l *lake) grid(t *testing.T, s shape, granted []string) tally {
 	for _, key := range s.keys() {
 		object("other bucket", otherBucket, key, false)
 	}
+	there := s.apart()
+	for _, key := range there {
+		l.put(t, lakeBucket, key)
+		l.put(t, otherBucket, key)
+	}
 	for _, p := range s.lists {
 		list("inside", lakeBucket, p, true)
 		list("other bucket", otherBucket, p, false)
@@ -187,5 +195,38 @@ func (l *lake) grid(t *testing.T, s shape, granted []string) tally {
 	if s.lists == nil {
 		list("no list", lakeBucket, page{"sales/", "/"}, false)
 	}
+	for _, key := range there {
+		for _, bucket := range []string{lakeBucket, otherBucket} {
+			_, err := l.root.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: aws.String(bucket), Key: aws.String(key)})
+			must(t, err)
+		}
+	}
 	return sum
+}
+
+// apart are the names that can be there at once: none that is also a folder of others.
+func (s *shape) apart() []string {
+	all := s.keys()
+	return slices.DeleteFunc(slices.Clone(all), func(key string) bool {
+		return slices.ContainsFunc(all, func(other string) bool { return strings.HasPrefix(other, key+"/") })
+	})
+}
+
+// shown checks what a page shows: of all that is there, the names inside the shape, and no other.
+func (s *shape) shown(t *testing.T, bucket string, p page, out *s3.ListObjectsV2Output) {
+	t.Helper()
+	var got, want []string
+	for _, o := range out.Contents {
+		got = append(got, aws.ToString(o.Key))
+	}
+	for _, key := range s.apart() {
+		rest, ok := strings.CutPrefix(key, p.prefix)
+		if ok && slices.Contains(s.inside, key) && (p.delimiter == "" || !strings.Contains(rest, p.delimiter)) {
+			want = append(want, key)
+		}
+	}
+	slices.Sort(want)
+	if bucket != lakeBucket || !slices.Equal(got, want) {
+		t.Errorf("%s:%s: a list of %+v in %s shows %q, want %q", s.tool, s.pattern, p, bucket, got, want)
+	}
 }
