@@ -138,11 +138,11 @@ func (m *Minter) mint(ctx context.Context, c *Catalog, role string, o *mint.Sess
 		return nil, err
 	}
 	defer m.gate.leave()
+	outcome := later(ReasonSTS, "making the session failed", time.Second, nil) // if it comes to none
+	defer func() { m.breaker.done(outcome) }()
 	session, err := m.attempt(ctx, c, role, o)
-	fault := asFault(ctx, err)
-	m.breaker.done(fault)
-	if fault != nil {
-		return nil, fault
+	if outcome = asFault(ctx, err); outcome != nil {
+		return nil, outcome
 	}
 	return session, nil
 }
