@@ -61,8 +61,9 @@ const slowestCall = time.Minute
 const sessionGrain = 5 * time.Minute
 
 // deniesOf maps a rule, and the live sessions that it hits, to the narrowest denies that take
-// all of them back: an agent's sessions by its source identity, others by their names, and the
-// whole role where those are too many, or where the rule is for every token.
+// all of them back: an agent's sessions by its source identity, others by their names, or by the
+// identities of their agents where names are too many, and the whole role where those are too, or
+// where the rule is for every token.
 //
 // Denies by identity and by role have a cutoff that lies ahead: a replica that has not applied
 // the rule yet may make sessions until max_staleness after it, when it refuses by itself, by a
@@ -116,10 +117,30 @@ func (b *Broker) roleDenies(r *revocation.Rule, role string, sessions []LiveSess
 			out = append(out, d)
 		}
 	}
-	if len(out) > maxNarrow {
-		return []mint.Deny{whole}
+	if len(out) <= maxNarrow {
+		return out
 	}
-	return out
+	if out, ok := byIdentity(wide, sessions); ok && len(out) <= maxNarrow {
+		return out
+	}
+	return []mint.Deny{whole}
+}
+
+// byIdentity denies all sessions of the same source identities: agents that have others keep
+// theirs. False is for sessions without one.
+func byIdentity(wide mint.Deny, sessions []LiveSession) (out []mint.Deny, ok bool) {
+	seen := map[string]bool{}
+	for i := range sessions {
+		seen[sessions[i].SourceIdentity] = true
+	}
+	if seen[""] {
+		return nil, false
+	}
+	for identity := range seen {
+		wide.Kind, wide.Value = mint.DenyIdentity, identity
+		out = append(out, wide)
+	}
+	return out, true
 }
 
 // longestSession is AWS's own limit: a forger asks for what he likes.

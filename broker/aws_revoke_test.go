@@ -244,6 +244,30 @@ func TestManySessionsAreTheWholeRole(t *testing.T) {
 	}
 }
 
+// Any agent may give back a token of its own, with all that descends from it, however much that
+// is. Others keep the sessions that they have in the same role.
+func TestWhatAnAgentGivesBackLeavesOthersTheirs(t *testing.T) {
+	c := newDenying(t)
+	helper, _ := c.session(c.workload("helper"))
+	parent, err := c.exchange(c.person("alice"), actor(c.workload("analyst")), scope(readLake))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last *mint.Session
+	for n := range 101 {
+		last, _ = c.session(parent.Token, actor(c.workload("analyst")), task(fmt.Sprint("t", n)))
+	}
+	if err := c.RevokeToken(t.Context(), c.client("analyst"), parent.Token); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually("the denies", func() bool {
+		return slices.Equal(c.denied(brokertest.LakeRole), []string{"source identity " + last.SourceIdentity})
+	})
+	if again, _ := c.session(c.workload("helper")); again != helper {
+		t.Error("another agent's session went too")
+	}
+}
+
 // No credentials leave that AWS would deny for a rule that does not hit them; after the cutoff
 // there are new ones, and none from before are kept.
 func TestNoSessionsThatACutoffCatches(t *testing.T) {

@@ -81,9 +81,14 @@ func denies() []Mutant {
 			here, "^TestRevokingDeniesAtAWS$",
 		},
 		{
-			"denies: more names than have room", "broker/aws_revoke.go",
-			"if len(out) > maxNarrow {", "if len(out) > 10*maxNarrow {",
+			"denies: more identities than have room", "broker/aws_revoke.go",
+			"ok && len(out) <= maxNarrow {", "ok && len(out) <= 10*maxNarrow {",
 			here, "^TestManySessionsAreTheWholeRole$",
+		},
+		{
+			"denies: many sessions of one agent take those of others", "broker/aws_revoke.go",
+			"ok && len(out) <= maxNarrow {", "ok && len(out) < 1 {",
+			here, "^TestWhatAnAgentGivesBackLeavesOthersTheirs$",
 		},
 		{
 			"denies: a dry run writes", "broker/revoke.go",
