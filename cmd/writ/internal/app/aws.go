@@ -53,7 +53,7 @@ func (a *App) openAWS(ctx context.Context) (broker.SessionMinter, []string, erro
 	return sessions, reserved, nil
 }
 
-// openRevoker makes what has AWS deny sessions, if the configuration has one. It calls nobody.
+// openRevoker makes what has AWS deny sessions, if the configuration has one. It calls nobody but the store.
 func (a *App) openRevoker(ctx context.Context) (broker.SessionRevoker, error) {
 	c := a.cfg.AWS.Revoker
 	if c == nil {
@@ -76,6 +76,10 @@ func (a *App) openRevoker(ctx context.Context) (broker.SessionRevoker, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	// Agents ask as soon as there is a listener: for what AWS denies already, they get nothing.
+	if err := r.Load(ctx); err != nil {
+		a.logger.WarnContext(ctx, "the plan of AWS denies is not known yet", "error", err)
 	}
 	a.revoker = r
 	a.running = append(a.running, func(ctx context.Context) error { return r.Run(ctx, a.broker) })
