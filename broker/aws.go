@@ -58,16 +58,16 @@ func (b *Broker) alive(s *mint.Session) bool {
 	}
 	ids := append([]string{c.Subject, c.ClientID}, c.Actor.Chain()...)
 	_, hit := b.cfg.Index.Quarantined(ids...)
-	return !hit && !s.Issued.Before(b.deniedBefore(s))
+	return !hit && !s.Issued.Before(b.deniedBefore(s.Role, s.SourceIdentity))
 }
 
-// deniedBefore is the time before which AWS denies all that has a session's role, or its source
-// identity besides, whatever it is hit by: the zero time for never.
-func (b *Broker) deniedBefore(s *mint.Session) time.Time {
+// deniedBefore is the time before which AWS denies all sessions of a role, or those of a source
+// identity in it, whatever they are hit by: the zero time for never.
+func (b *Broker) deniedBefore(role, sourceIdentity string) time.Time {
 	if b.cfg.Revoker == nil {
 		return time.Time{}
 	}
-	return b.cfg.Revoker.Cutoff(s.Role, s.SourceIdentity)
+	return b.cfg.Revoker.Cutoff(role, sourceIdentity)
 }
 
 // session is run's way on for AWS credentials: the same checks, then a session instead of a
@@ -83,6 +83,7 @@ func (x *exchange) session(ctx context.Context) (*Issued, error) {
 		return nil, fmt.Errorf("ordering AWS session: %w", err)
 	}
 	order.Bundle, order.Role, order.RequestedTTL, order.Alive = x.bundle, x.req.Role, x.req.RequestedTTL, x.Broker.alive
+	order.Allow = func(role, sourceIdentity string) error { return x.deniedAtAWS(role, sourceIdentity, order.IssuedAt()) }
 	order.Note = x.ledger.Session // before anything can fail: from here on it opens doors, whoever gets it
 	if err := x.stillborn(order.Claims(), ""); err != nil {
 		return nil, err
@@ -91,7 +92,7 @@ func (x *exchange) session(ctx context.Context) (*Issued, error) {
 	if err != nil {
 		return nil, x.awsError(err)
 	}
-	if err := cmp.Or(x.stillGranted(s), x.deniedAtAWS(s)); err != nil {
+	if err := cmp.Or(x.stillGranted(s), x.deniedAtAWS(s.Role, s.SourceIdentity, s.Issued)); err != nil {
 		x.forgetDead() // it was kept after the rule had others dropped
 		return nil, err
 	}
@@ -132,11 +133,11 @@ func (x *exchange) stillGranted(s *mint.Session) error {
 	return x.stillborn(s.Claims, s.KeyID)
 }
 
-// deniedAtAWS refuses to give out a session that AWS denies already, until one can be made that
+// deniedAtAWS refuses to make or give out a session that AWS denies already, until one can be made that
 // it does not: for as long after a rule as another replica might not have applied it.
-func (x *exchange) deniedAtAWS(s *mint.Session) error {
-	cutoff := x.deniedBefore(s)
-	if !s.Issued.Before(cutoff) {
+func (x *exchange) deniedAtAWS(role, sourceIdentity string, issued time.Time) error {
+	cutoff := x.deniedBefore(role, sourceIdentity)
+	if !issued.Before(cutoff) {
 		return nil
 	}
 	return &UnavailableError{
@@ -147,6 +148,9 @@ func (x *exchange) deniedAtAWS(s *mint.Session) error {
 
 // awsError turns what the minter says into what a caller branches on.
 func (x *exchange) awsError(err error) error {
+	if denied, ok := errors.AsType[*UnavailableError](err); ok {
+		return denied
+	}
 	named, ok := errors.AsType[*mint.SessionError](err)
 	if !ok {
 		return fmt.Errorf("making AWS session: %w", err)

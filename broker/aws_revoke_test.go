@@ -11,6 +11,7 @@ import (
 	"github.com/writbroker/writ/broker"
 	"github.com/writbroker/writ/internal/brokertest"
 	"github.com/writbroker/writ/internal/iamtest"
+	"github.com/writbroker/writ/internal/ststest"
 	"github.com/writbroker/writ/mint"
 	"github.com/writbroker/writ/mint/awssts"
 	"github.com/writbroker/writ/mint/awssts/denylist"
@@ -281,11 +282,36 @@ func TestNoSessionsThatACutoffCatches(t *testing.T) {
 	if !errors.As(err, &unavailable) || unavailable.RetryAfter <= 0 || unavailable.RetryAfter > brokertest.MaxStaleness+2*time.Second {
 		t.Fatalf("got %v", err)
 	}
+	if n := len(c.STS.Calls("AssumeRoleWithWebIdentity")); n != 1 {
+		t.Errorf("STS was asked %d times, and once for what was given out", n)
+	}
 	c.session(c.workload("helper")) // of others there are
 	c.Pass(t, unavailable.RetryAfter)
 	s, _ := c.session(c.workload("analyst"))
 	if again, _ := c.session(c.workload("analyst")); again != s {
 		t.Error("what was made after the cutoff is not kept")
+	}
+}
+
+// Nor does a session leave that AWS denies since it was asked for it.
+func TestDeniedWhileSTSIsAsked(t *testing.T) {
+	c := newDenying(t)
+	hold, done := make(chan struct{}), make(chan error, 1)
+	c.STS.Fail(ststest.Fault{Hold: hold})
+	req := c.request(c.workload("analyst"), []change{forAWS})
+	go func() {
+		_, err := c.Exchange(t.Context(), req)
+		done <- err
+	}()
+	c.eventually("a call", func() bool { return len(c.STS.Calls("")) > 0 })
+	end := c.Now().Add(time.Minute)
+	c.Revoker.Deny(t.Context(), []mint.Deny{{Rule: "of another", Role: brokertest.LakeRole, Kind: mint.DenyRole, Before: end, Expires: end}})
+	close(hold)
+	if err := <-done; !errors.Is(err, broker.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	if n := c.Sessions.Kept(); n != 0 {
+		t.Errorf("%d sessions are kept", n)
 	}
 }
 

@@ -54,7 +54,8 @@ type KeyRing interface {
 // SessionMinter makes sessions at AWS: mint/awssts. Its methods may be called concurrently.
 type SessionMinter interface {
 	// Session makes a session, or gives one again that was made for an equal order and that its
-	// Alive says is alive; fresh tells the two apart. The error is a *mint.SessionError.
+	// Alive says is alive; fresh tells the two apart. The error is a *mint.SessionError, or that of the order's
+	// Allow.
 	Session(ctx context.Context, o *mint.SessionOrder) (s *mint.Session, fresh bool, err error)
 	// Forget drops the dead of those that it keeps.
 	Forget(dead func(*mint.Session) bool)

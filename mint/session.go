@@ -30,6 +30,9 @@ type SessionOrder struct {
 	// of every session that was made for an earlier order, before that is given out again; nil
 	// allows none.
 	Alive func(s *Session) bool
+	// Allow is asked before a session is made: the cloud may deny it already. Its error is the
+	// answer. It may be nil.
+	Allow func(role, sourceIdentity string) error
 	// Note is called with a session as soon as it is made, before anybody gets it: what opens
 	// doors is known to whoever has to close them. It may be nil.
 	Note func(ctx context.Context, s *Session)

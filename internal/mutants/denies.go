@@ -97,12 +97,12 @@ func denies() []Mutant {
 		},
 		{
 			"denies: a session leaves that AWS denies already", "broker/aws.go",
-			"if !s.Issued.Before(cutoff) {", "if s.Issued.Before(cutoff) {",
+			"if !issued.Before(cutoff) {", "if issued.Before(cutoff) {",
 			here, "^TestNoSessionsThatACutoffCatches$",
 		},
 		{
 			"denies: what a policy says beyond the plan is not known", "mint/awssts/revoker/cutoff.go",
-			"{r.plan.want(arn, now).stand, at.at.entries, at.writing}", "{r.plan.want(arn, now).stand, at.at.entries[:0], at.writing[:0]}",
+			"at := r.role(arn)\n\t\tc.add(now, at.at.entries...)\n\t\tc.add(now, at.writing...)\n", "_, _ = arn, c\n",
 			here, "^TestNoSessionsThatAWidenedDenyCatches$",
 		},
 		{
@@ -112,8 +112,18 @@ func denies() []Mutant {
 		},
 		{
 			"denies: a session that AWS denies is kept", "broker/aws.go",
-			"return !hit && !s.Issued.Before(b.deniedBefore(s))", "return !hit",
+			"return !hit && !s.Issued.Before(b.deniedBefore(s.Role, s.SourceIdentity))", "return !hit",
+			here, "^TestDeniedWhileSTSIsAsked$",
+		},
+		{
+			"denies: STS is asked for what AWS denies already", "broker/aws.go",
+			"order.Allow = func(", "_ = func(",
 			here, "^TestNoSessionsThatACutoffCatches$",
+		},
+		{
+			"denies: what AWS denies since STS was asked leaves", "broker/aws.go",
+			"x.deniedAtAWS(s.Role, s.SourceIdentity, s.Issued)", "nil",
+			here, "^TestDeniedWhileSTSIsAsked$",
 		},
 	}
 }

@@ -60,7 +60,7 @@ func NewSessions(cfg SessionsConfig) (*Sessions, error) {
 const tries = 3
 
 // Session gives a session for the order. Fresh says that it was made for this one. The error is
-// a *mint.SessionError; what it says to the caller is Detail.
+// a *mint.SessionError, where what it says to the caller is Detail, or that of the order's Allow.
 func (s *Sessions) Session(ctx context.Context, o *mint.SessionOrder) (session *mint.Session, fresh bool, err error) {
 	c, err := s.catalog(o.Bundle)
 	if err != nil {
@@ -96,8 +96,14 @@ func (s *Sessions) Session(ctx context.Context, o *mint.SessionOrder) (session *
 	return nil, false, later(ReasonBusy, "the session was revoked while it was made; try again", time.Second, nil)
 }
 
-// make makes a session, and has it noted.
+// make makes a session, if it is allowed, and has it noted.
 func (s *Sessions) make(ctx context.Context, c *Catalog, role string, o *mint.SessionOrder) (*mint.Session, error) {
+	if o.Allow != nil {
+		identity, _ := SourceIdentity(o.Claims().ClientID)
+		if err := o.Allow(role, identity); err != nil {
+			return nil, err
+		}
+	}
 	session, err := s.cfg.Minter.mint(ctx, c, role, o)
 	if err == nil && o.Note != nil {
 		o.Note(ctx, session)
