@@ -7,6 +7,9 @@ import (
 	"syscall"
 )
 
+// atOnce has a pipe opened without waiting for who writes to it.
+const atOnce = syscall.O_NONBLOCK
+
 // ownerOf is the uid of a file's owner.
 func ownerOf(info fs.FileInfo) (int, bool) {
 	stat, ok := info.Sys().(*syscall.Stat_t)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"syscall"
 
 	"github.com/writbroker/writ/client"
 )
@@ -41,7 +40,7 @@ func TokenFile(path string) (client.Secret, error) {
 // readToken asks the open file who may access it, so that nobody can exchange it in between.
 func readToken(path string, self int) (client.Secret, error) {
 	// A pipe that somebody left there is not waited for.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // #nosec G304 -- the operator's own choice
+	f, err := os.OpenFile(path, os.O_RDONLY|atOnce, 0) // #nosec G304 -- the operator's own choice
 	if err != nil {
 		return "", fmt.Errorf("reading the token file: %w", err)
 	}
