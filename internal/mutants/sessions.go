@@ -121,6 +121,16 @@ func sessions() []Mutant {
 			minter, "^TestASessionIsNotedBeforeAnybodyGetsIt$",
 		},
 		{
+			"sessions: a short one at MinIO goes on after its grant", "mint/awssts/call.go",
+			"return m.cfg.Plain && r.held", "return false",
+			minter, "^TestAShortSessionAtMinIOEndsWithItsProof$",
+		},
+		{
+			"sessions: a proof for MinIO outlives its call", "mint/awssts/call.go",
+			"return m.cfg.Plain && r.held", "return m.cfg.Plain",
+			minter, "^TestAShortSessionAtMinIOEndsWithItsProof$",
+		},
+		{
 			"sessions: what is bound to a key buys what is not", "broker/aws.go",
 			"if o.Confirmation != nil {", "if o.Confirmation != nil && o.ID == \"\" {",
 			here, "^TestRequestsForAWSThatAreRefused$",

@@ -72,8 +72,8 @@ type Call struct {
 	TransitiveTags []string
 	Policy         string
 	PolicyARNs     []string
-	Duration       time.Duration
-	Proof          string // the web identity token
+	Duration       time.Duration // an hour where the form does not say
+	Proof          string        // the web identity token
 	Form           url.Values
 
 	SessionKeyID string // of the session that was made, if one was
@@ -229,7 +229,9 @@ func readCall(f url.Values) Call {
 		SourceIdentity: f.Get("SourceIdentity"), ExternalID: f.Get("ExternalId"), Proof: f.Get("WebIdentityToken"),
 		Tags: map[string]string{}, Form: f,
 	}
-	if d, err := time.ParseDuration(f.Get("DurationSeconds") + "s"); err == nil {
+	if !f.Has("DurationSeconds") {
+		c.Duration = time.Hour
+	} else if d, err := time.ParseDuration(f.Get("DurationSeconds") + "s"); err == nil {
 		c.Duration = d
 	}
 	for i := range members(f, "Tags.member.", ".Key") {
