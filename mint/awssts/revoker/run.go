@@ -26,7 +26,8 @@ func (r *Revoker) Run(ctx context.Context, src Source) error {
 	defer workers.Wait()
 	var next, rested time.Time // when the source is to be asked, and may be
 	for {
-		if began := r.cfg.Now(); !began.Before(next) {
+		// What lies far ahead was set before the clock went back.
+		if began := r.cfg.Now(); !began.Before(next) || next.Sub(began) > 2*r.cfg.Every {
 			r.update(ctx, src)
 			now := r.cfg.Now()
 			rested, next = now.Add(max(leastRest, restFactor*now.Sub(began))), now.Add(about(r.cfg.Every))
