@@ -116,6 +116,16 @@ func denies() []Mutant {
 			here, "^TestDeniedWhileSTSIsAsked$",
 		},
 		{
+			"denies: after the clock went back nobody looks", "mint/awssts/revoker/run.go",
+			" || next.Sub(began) > 2*r.cfg.Every", "",
+			revoker, "^TestThePaceOfLooks$",
+		},
+		{
+			"denies: a replica that starts forgets what is denied", "mint/awssts/revoker/cutoff.go",
+			"r.plan.join(shared, r.cfg.Now())\n", "_ = shared\n",
+			revoker, "^TestAReplicaThatStartsKnowsTheCutoffs$",
+		},
+		{
 			"denies: STS is asked for what AWS denies already", "broker/aws.go",
 			"order.Allow = func(", "_ = func(",
 			here, "^TestNoSessionsThatACutoffCatches$",
