@@ -106,7 +106,7 @@ func (b *Broker) roleDenies(r *revocation.Rule, role string, sessions []LiveSess
 		if s := &sessions[i]; isItself(r, s) {
 			d.Kind, d.Value = mint.DenyIdentity, s.SourceIdentity
 		} else {
-			d.Kind, d.Value = mint.DenySession, s.Name
+			d.Kind, d.Value, d.Identity = mint.DenySession, s.Name, s.SourceIdentity
 			// No later than needed, though a name is one session's: where names have no room, the
 			// whole role is denied up to the latest cutoff.
 			d.Before = later(d.Before, s.Issued.Add(slowestCall+2*b.cfg.Limits.Skew))

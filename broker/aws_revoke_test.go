@@ -16,6 +16,7 @@ import (
 	"github.com/writbroker/writ/mint/awssts"
 	"github.com/writbroker/writ/mint/awssts/denylist"
 	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/token"
 )
 
 // newDenying is a cloud whose revoker runs.
@@ -269,6 +270,36 @@ func TestWhatAnAgentGivesBackLeavesOthersTheirs(t *testing.T) {
 	}
 }
 
+// However often he does so: where the names of all that he made have no room in the policy, or in
+// the plan, it is his identity that is denied.
+func TestWhatAnAgentGivesBackAgainAndAgainLeavesOthersTheirs(t *testing.T) {
+	c := newDenying(t)
+	helper, _ := c.session(c.workload("helper"))
+	c.Advance(time.Second)
+	var last *mint.Session
+	for k := range 4 {
+		parent := fmt.Sprintf("019f4199-6600-791d-910d-9%011d", k)
+		for n := range 95 {
+			s := atAWS("user:alice", "k8s:analyst", fmt.Sprint("t", n), c.Now().Add(time.Hour))
+			s.Claims.ID = fmt.Sprintf("019f4199-6600-791d-910d-%06d%06d", k, n)
+			s.Claims.Ancestors = []token.Ancestor{{ID: parent}}
+			s.Name, s.SourceIdentity = s.Claims.ID, "k8s.analyst"
+			c.Ledger.Session(t.Context(), s)
+			last = s
+		}
+		out := c.takeBack(revocation.SelectToken, parent)
+		if state := out.AWS.Roles[0]; state.State != mint.DenyDone {
+			t.Fatalf("the denies are %s: %s", state.State, state.Detail)
+		}
+	}
+	if !slices.Contains(c.denied(brokertest.LakeRole), "source identity "+last.SourceIdentity) {
+		t.Errorf("it was not widened: %v", c.denied(brokertest.LakeRole))
+	}
+	if cut := c.Revoker.Cutoff(brokertest.LakeRole, helper.SourceIdentity); helper.Issued.Before(cut) || slices.Contains(c.denied(brokertest.LakeRole), "whole role ") {
+		t.Errorf("another agent's session is denied: %v", c.denied(brokertest.LakeRole))
+	}
+}
+
 // No credentials leave that AWS would deny for a rule that does not hit them; after the cutoff
 // there are new ones, and none from before are kept.
 func TestNoSessionsThatACutoffCatches(t *testing.T) {
@@ -321,7 +352,7 @@ func TestNoSessionsThatAWidenedDenyCatches(t *testing.T) {
 	c := newDenying(t)
 	const people, each = 3, 95
 	for n := range people * each {
-		s := atAWS(fmt.Sprintf("user:u%d", n/each), "k8s:analyst", fmt.Sprint("t", n), c.Now().Add(time.Hour))
+		s := atAWS(fmt.Sprintf("user:u%d", n/each), fmt.Sprint("k8s:analyst-", n), fmt.Sprint("t", n), c.Now().Add(time.Hour))
 		s.Claims.ID = fmt.Sprintf("019f4199-6600-791d-910d-%012d", n)
 		s.Name = s.Claims.ID
 		c.Ledger.Session(t.Context(), s)

@@ -15,12 +15,15 @@ const (
 // Deny has a cloud refuse sessions that a rule takes back. It denies them everything, as far
 // as they were made before a cutoff.
 type Deny struct {
-	Rule    string // id of the revocation rule that it is for
-	Role    string // ARN
-	Kind    DenyKind
-	Value   string    // the session's name, or the source identity; empty for DenyRole
-	Before  time.Time // the cutoff
-	Expires time.Time // when the last of these sessions is over
+	Rule  string // id of the revocation rule that it is for
+	Role  string // ARN
+	Kind  DenyKind
+	Value string // the session's name, or the source identity; empty for DenyRole
+	// Identity is, of DenySession, the session's source identity where that is known: what a
+	// deny is widened to first, where names have no room.
+	Identity string
+	Before   time.Time // the cutoff
+	Expires  time.Time // when the last of these sessions is over
 }
 
 // DenyState is how far the denies of a rule in a role have come.

@@ -91,6 +91,16 @@ func denies() []Mutant {
 			here, "^TestWhatAnAgentGivesBackLeavesOthersTheirs$",
 		},
 		{
+			"denies: names without room are the whole role", "mint/awssts/denylist/denylist.go",
+			"if n > max(1, names[most])", "if n > 1<<20",
+			[]string{"./mint/awssts/denylist"}, "^TestWidenedToIdentities$",
+		},
+		{
+			"denies: many names are the whole role", "mint/awssts/revoker/plan.go",
+			"if n <= maxRole || len(sessions[identity]) < 2 {", "if n > 0 {",
+			here, "^TestWhatAnAgentGivesBackAgainAndAgainLeavesOthersTheirs$",
+		},
+		{
 			"denies: a dry run writes", "broker/revoke.go",
 			"out.AWS, _ = b.takenBack(&rule, out.Preview.hit)", "out.AWS, _ = b.denyAtAWS(ctx, &rule, out.Preview.hit)",
 			here, "^TestADryRunTellsAWSNothing$",

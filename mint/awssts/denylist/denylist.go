@@ -55,6 +55,9 @@ func (k Kind) String() string {
 type Entry struct {
 	Kind  Kind
 	Value string // empty for WholeRole
+	// Identity is, of a SessionName, the session's source identity where that is known. It is not
+	// written, and what Merge and Parse give does not have it.
+	Identity string
 	// Before is the cutoff. It is rounded up to the second.
 	Before time.Time
 	// Expires is when the last of these sessions is over. It is rounded up to the second; the
@@ -87,17 +90,29 @@ type Result struct {
 // Others is the size of the role's other inline policies. The result depends on what both say
 // and on now, and not on their order, unless the limit forces it to be wider. Errors wrap
 // ErrForeign, ErrNoRoom and ErrEntry.
+//
+// A session whose Identity is known, and denied for as long, is not named besides. The document
+// does not say whose a name is, so that there the order shows until all entries are added again.
 func Merge(current string, add []Entry, now time.Time, others int) (*Result, error) {
 	there, err := Parse(current)
 	if err != nil {
 		return nil, err
 	}
 	all := there
+	identities := map[string]string{} // by the session's name
 	for _, e := range add {
 		if e, err = e.Rounded(); err != nil {
 			return nil, err
 		}
+		if e.Identity != "" {
+			identities[e.Value] = e.Identity
+		}
 		all = append(all, e)
+	}
+	for i := range all {
+		if all[i].Kind == SessionName {
+			all[i].Identity = identities[all[i].Value]
+		}
 	}
 	r := &Result{}
 	live := slices.DeleteFunc(slices.Clone(all), func(e Entry) bool { return !e.Expires.After(now) })
@@ -105,6 +120,9 @@ func Merge(current string, add []Entry, now time.Time, others int) (*Result, err
 	r.Entries, r.Widened, err = fit(join(live), MaxInlineSize-others)
 	if err != nil {
 		return nil, err
+	}
+	for i := range r.Entries {
+		r.Entries[i].Identity = ""
 	}
 	r.Document = Encode(r.Entries)
 	r.Changed = r.Document != current
@@ -118,6 +136,8 @@ func (e Entry) Rounded() (Entry, error) {
 		return e, fmt.Errorf("%w: %s %q", ErrEntry, e.Kind, e.Value)
 	case strings.ContainsFunc(e.Value, func(r rune) bool { return !isName(r) }) || len(e.Value) > 64:
 		return e, fmt.Errorf("%w: %q is no name of a session or an identity", ErrEntry, e.Value)
+	case e.Identity != "" && e.Kind != SessionName:
+		return e, fmt.Errorf("%w: a %s has no identity besides", ErrEntry, e.Kind)
 	case e.Before.Unix() <= 0 || e.Expires.Before(e.Before):
 		return e, fmt.Errorf("%w: it ends before its cutoff, or has none", ErrEntry)
 	}
@@ -150,7 +170,9 @@ func join(all []Entry) []Entry {
 
 // Holds reports whether all that f denies is denied by e, for as long. Both are Rounded.
 func (e Entry) Holds(f Entry) bool {
-	return (e.Kind == WholeRole || e.Kind == f.Kind && e.Value == f.Value) && !e.Before.Before(f.Before) && !e.Expires.Before(f.Expires)
+	finds := e.Kind == WholeRole || e.Kind == f.Kind && e.Value == f.Value ||
+		e.Kind == SourceIdentity && f.Kind == SessionName && e.Value == f.Identity
+	return finds && !e.Before.Before(f.Before) && !e.Expires.Before(f.Expires)
 }
 
 func later(a, b time.Time) time.Time {
@@ -161,21 +183,26 @@ func later(a, b time.Time) time.Time {
 }
 
 // fit widens entries until they fit: first those of a kind get one cutoff, so that they share
-// a statement; then the whole role is denied.
+// a statement; then sessions are denied by their source identities, those with the most first,
+// so that who has made many loses his own; then the whole role is denied.
 func fit(entries []Entry, room int) ([]Entry, string, error) {
 	if len(entries) == 0 || len(Encode(entries)) <= room {
 		return entries, "", nil
 	}
-	shared := slices.Clone(entries)
-	for i := range shared {
-		for _, other := range entries {
-			if other.Kind == shared[i].Kind {
-				shared[i].Before, shared[i].Expires = later(shared[i].Before, other.Before), later(shared[i].Expires, other.Expires)
+	if shared := share(entries); len(Encode(shared)) <= room {
+		return shared, fmt.Sprintf("%d denies share their latest cutoff, since each with its own has no room in the role's inline policies", len(shared)), nil
+	}
+	narrow := entries
+	var wide []string
+	for identity := mostNamed(narrow); identity != ""; identity = mostNamed(narrow) {
+		wide = append(wide, identity)
+		narrow = join(slices.Concat(narrow, []Entry{ofIdentity(narrow, identity)}))
+		for _, try := range [][]Entry{narrow, share(narrow)} {
+			if len(Encode(try)) <= room {
+				return try, fmt.Sprintf("every session of source identity %s is denied, since %d denies have no room in the role's inline policies",
+					strings.Join(wide, ", "), len(entries)), nil
 			}
 		}
-	}
-	if shared = join(shared); len(Encode(shared)) <= room {
-		return shared, fmt.Sprintf("%d denies share their latest cutoff, since each with its own has no room in the role's inline policies", len(shared)), nil
 	}
 	whole := Entry{Kind: WholeRole}
 	for _, e := range entries {
@@ -186,4 +213,45 @@ func fit(entries []Entry, room int) ([]Entry, string, error) {
 			whole.Before.Format(time.RFC3339), len(entries)), nil
 	}
 	return nil, "", fmt.Errorf("%w: %d characters are left; remove other inline policies of the role, or make managed ones of them", ErrNoRoom, max(0, room))
+}
+
+// share gives entries of a kind their latest cutoff and end.
+func share(entries []Entry) []Entry {
+	shared := slices.Clone(entries)
+	for i := range shared {
+		for _, other := range entries {
+			if other.Kind == shared[i].Kind {
+				shared[i].Before, shared[i].Expires = later(shared[i].Before, other.Before), later(shared[i].Expires, other.Expires)
+			}
+		}
+	}
+	return join(shared)
+}
+
+// mostNamed is the source identity that most sessions are of which are denied by their names;
+// "" if none has two.
+func mostNamed(entries []Entry) (most string) {
+	names := map[string]int{}
+	for _, e := range entries {
+		if e.Identity != "" {
+			names[e.Identity]++
+		}
+	}
+	for identity, n := range names {
+		if n > max(1, names[most]) || n > 1 && n == names[most] && identity < most {
+			most = identity
+		}
+	}
+	return most
+}
+
+// ofIdentity denies an identity for all its sessions that are denied by their names.
+func ofIdentity(entries []Entry, identity string) Entry {
+	one := Entry{Kind: SourceIdentity, Value: identity}
+	for _, e := range entries {
+		if e.Identity == identity {
+			one.Before, one.Expires = later(one.Before, e.Before), later(one.Expires, e.Expires)
+		}
+	}
+	return one
 }

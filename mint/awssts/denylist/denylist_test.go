@@ -270,6 +270,55 @@ func TestWidened(t *testing.T) {
 	})
 }
 
+// Who has made so many sessions that their names have no room is denied by his identity: the
+// others' are denied by their names all the same, and who is not denied stays so.
+func TestWidenedToIdentities(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		asked := []denylist.Entry{}
+		named := func(identity string, n int) {
+			for i := range n {
+				e := entry(denylist.SessionName, fmt.Sprintf("0197f0a0-0000-7000-8000-%s-%03d", identity, i), time.Duration(i%3)*time.Second, time.Hour)
+				e.Identity = identity
+				asked = append(asked, e)
+			}
+		}
+		many := rapid.IntRange(1, 3).Draw(t, "identities")
+		for i := range many {
+			named(fmt.Sprintf("many-%d", i), 300-10*i)
+		}
+		named("few", rapid.IntRange(1, 5).Draw(t, "few"))
+		r := merge(t, "", asked, noon, 0)
+		var identities, names []string
+		for _, e := range r.Entries {
+			switch e.Kind {
+			case denylist.SourceIdentity:
+				identities = append(identities, e.Value)
+			case denylist.SessionName:
+				names = append(names, e.Value)
+			case denylist.WholeRole:
+				t.Fatalf("the whole role is denied: %s", r.Widened)
+			}
+		}
+		if slices.Sort(identities); len(identities) != many || identities[0] != "many-0" || len(names) == 0 || !strings.Contains(r.Widened, "many-0") {
+			t.Fatalf("denied are %v, %v: %s", identities, names, r.Widened)
+		}
+		for _, e := range asked {
+			if !denied(t, r.Document, session{e.Value, e.Identity, e.Before.Add(-time.Second)}) ||
+				!slices.ContainsFunc(r.Entries, func(said denylist.Entry) bool { return said.Holds(e) }) {
+				t.Fatalf("%+v is not denied", e)
+			}
+		}
+		if denied(t, r.Document, session{"another", "somebody", noon.Add(-time.Hour)}) {
+			t.Fatal("somebody else is denied")
+		}
+		for _, add := range [][]denylist.Entry{nil, asked, asked[:200]} {
+			if again := merge(t, r.Document, add, noon, 0); again.Changed {
+				t.Fatalf("what was widened does not rest: %s", again.Widened)
+			}
+		}
+	})
+}
+
 // Whatever stands in a role's policy, it is ours and read back, or refused.
 func FuzzParse(f *testing.F) {
 	r, err := denylist.Merge("", []denylist.Entry{entry(denylist.SourceIdentity, "agent-1", 0, time.Hour), entry(denylist.WholeRole, "", 0, time.Hour)}, noon, 0)

@@ -88,8 +88,9 @@ func (p *plan) join(other *plan, now time.Time) bool {
 	return grew
 }
 
-// coarsen has one deny of the whole role stand for those of a role with more than maxRole. It
-// belongs to no rule: lifting one of many does not end it.
+// coarsen has one deny stand for many of a role with more than maxRole: of a source identity for
+// those of its sessions, or else of the whole role. It belongs to no rule: lifting one of many
+// does not end it.
 func (p *plan) coarsen(now time.Time) {
 	live := map[string]int{}
 	for d := range p.Denies {
@@ -98,7 +99,7 @@ func (p *plan) coarsen(now time.Time) {
 		}
 	}
 	for role, n := range live {
-		if n <= maxRole {
+		if p.coarsenIdentities(role, n, now) <= maxRole {
 			continue
 		}
 		whole := mint.Deny{Role: role, Kind: mint.DenyRole}
@@ -110,6 +111,33 @@ func (p *plan) coarsen(now time.Time) {
 		maps.DeleteFunc(p.Denies, func(d mint.Deny, _ bool) bool { return d.Role == role })
 		p.Denies[whole] = true
 	}
+}
+
+// coarsenIdentities has denies of identities stand for those of their sessions, the most first,
+// until n, what stands in the role, is no more than maxRole. It gives what is left of n.
+func (p *plan) coarsenIdentities(role string, n int, now time.Time) int {
+	sessions := map[string][]mint.Deny{}
+	for d := range p.Denies {
+		if d.Role == role && d.Identity != "" && d.Expires.After(now) && p.stands(d) {
+			sessions[d.Identity] = append(sessions[d.Identity], d)
+		}
+	}
+	identities := slices.SortedFunc(maps.Keys(sessions), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(sessions[b]), len(sessions[a])), strings.Compare(a, b))
+	})
+	for _, identity := range identities {
+		if n <= maxRole || len(sessions[identity]) < 2 {
+			break
+		}
+		one := mint.Deny{Role: role, Kind: mint.DenyIdentity, Value: identity}
+		for _, d := range sessions[identity] {
+			one.Before, one.Expires = later(one.Before, d.Before), later(one.Expires, d.Expires)
+			delete(p.Denies, d)
+		}
+		p.Denies[one] = true
+		n -= len(sessions[identity]) - 1
+	}
+	return n
 }
 
 // prune drops what nobody needs any more.
@@ -167,7 +195,7 @@ func (p *plan) want(role string, now time.Time) want {
 func (p *plan) clone() *plan { return &plan{maps.Clone(p.Denies), maps.Clone(p.Lifted)} }
 
 func entryOf(d mint.Deny) denylist.Entry {
-	e := denylist.Entry{Value: d.Value, Before: d.Before, Expires: d.Expires}
+	e := denylist.Entry{Value: d.Value, Identity: d.Identity, Before: d.Before, Expires: d.Expires}
 	switch d.Kind {
 	case mint.DenySession:
 		e.Kind = denylist.SessionName
@@ -193,10 +221,11 @@ type planText struct {
 }
 
 type denyText struct {
-	Kind    mint.DenyKind `json:"k"`
-	Value   string        `json:"v,omitempty"`
-	Before  int64         `json:"b"`
-	Expires int64         `json:"e"`
+	Kind     mint.DenyKind `json:"k"`
+	Value    string        `json:"v,omitempty"`
+	Identity string        `json:"i,omitempty"`
+	Before   int64         `json:"b"`
+	Expires  int64         `json:"e"`
 }
 
 func (p *plan) encode() ([]byte, error) {
@@ -205,7 +234,7 @@ func (p *plan) encode() ([]byte, error) {
 		if t.Roles[d.Role] == nil {
 			t.Roles[d.Role] = map[string][]denyText{}
 		}
-		t.Roles[d.Role][d.Rule] = append(t.Roles[d.Role][d.Rule], denyText{d.Kind, d.Value, d.Before.Unix(), d.Expires.Unix()})
+		t.Roles[d.Role][d.Rule] = append(t.Roles[d.Role][d.Rule], denyText{d.Kind, d.Value, d.Identity, d.Before.Unix(), d.Expires.Unix()})
 	}
 	for _, rules := range t.Roles {
 		for _, list := range rules {
@@ -234,7 +263,7 @@ func decodePlan(data []byte) (*plan, error) {
 		for rule, list := range rules {
 			for _, d := range list {
 				p.Denies[mint.Deny{
-					Rule: rule, Role: role, Kind: d.Kind, Value: d.Value, Before: time.Unix(d.Before, 0).UTC(), Expires: time.Unix(d.Expires, 0).UTC(),
+					Rule: rule, Role: role, Kind: d.Kind, Value: d.Value, Identity: d.Identity, Before: time.Unix(d.Before, 0).UTC(), Expires: time.Unix(d.Expires, 0).UTC(),
 				}] = true
 			}
 		}

@@ -67,7 +67,7 @@ func (r *Revoker) apply(ctx context.Context, role string) (pass, error) {
 // narrow as it was asked for.
 func (w want) keep(said []denylist.Entry) string {
 	return denylist.Encode(slices.DeleteFunc(slices.Clone(said), func(e denylist.Entry) bool {
-		return !slices.Contains(w.stand, e) && slices.ContainsFunc(w.lifted, e.Holds)
+		return !w.asks(e) && slices.ContainsFunc(w.lifted, e.Holds)
 	}))
 }
 
@@ -76,12 +76,28 @@ func (w want) widened(said []denylist.Entry, known string) string {
 	if known != "" {
 		return known
 	}
+	var wide []string
 	for _, e := range said {
-		if e.Kind == denylist.WholeRole && !slices.Contains(w.stand, e) {
+		switch {
+		case w.asks(e):
+		case e.Kind == denylist.WholeRole:
 			return fmt.Sprintf("every session of the role issued before %s is denied", e.Before.Format(time.RFC3339))
+		case e.Kind == denylist.SourceIdentity && slices.ContainsFunc(w.stand, func(s denylist.Entry) bool { return s.Kind == denylist.SessionName && e.Holds(s) }):
+			wide = append(wide, e.Value)
 		}
 	}
-	return ""
+	if len(wide) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("every session of source identity %s is denied", strings.Join(wide, ", "))
+}
+
+// asks reports whether an entry of a policy is asked for as it is.
+func (w want) asks(e denylist.Entry) bool {
+	return slices.ContainsFunc(w.stand, func(s denylist.Entry) bool {
+		s.Identity = ""
+		return s == e
+	})
 }
 
 // roleName is the name that IAM takes, of a role that is the one meant: in another account, a
