@@ -318,9 +318,7 @@ func TestRevokedWhileSTSIsAsked(t *testing.T) {
 		_, err := c.Exchange(t.Context(), req)
 		done <- err
 	}()
-	for len(c.STS.Calls("")) == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	c.eventually("a call of STS", func() bool { return len(c.STS.Calls("")) > 0 })
 	c.Revoke(t, revocation.SelectAgent, "k8s:analyst")
 	close(hold)
 	if err := <-done; !errors.Is(err, broker.ErrUnavailable) {
