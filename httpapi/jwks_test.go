@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/writbroker/writ/keys/file"
 	"github.com/writbroker/writ/store"
 	"github.com/writbroker/writ/store/bolt"
+	"github.com/writbroker/writ/token"
 )
 
 type brokenCell struct {
@@ -26,8 +28,19 @@ func (c *brokenCell) Get(ctx context.Context, name string) (store.Versioned, err
 	return c.Cell.Get(ctx, name)
 }
 
-// A replica that has been cut off from the store for hours hands out the set of then, for max-age.
-func TestAnUnconfirmedJWKSIsNotKept(t *testing.T) {
+// halfCustody opens no next key.
+type halfCustody struct{ keys.Custody }
+
+func (c halfCustody) Open(ctx context.Context, ring string, k keys.KeyInfo) (token.Signer, error) {
+	if k.Stage == keys.StageNext {
+		return nil, errors.New("custody is away")
+	}
+	return c.Custody.Open(ctx, ring, k)
+}
+
+// ringConfig is for replicas on one store, whose clock is now.
+func ringConfig(t *testing.T, now *time.Time) keys.Config {
+	t.Helper()
 	secret := make([]byte, 32)
 	secret[0] = 1
 	sealer, err := store.NewSealer(secret)
@@ -43,21 +56,48 @@ func TestAnUnconfirmedJWKSIsNotKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now()
-	cut := &brokenCell{Cell: db.Cells()}
-	cfg := keys.Config{
-		Ring: "ring", Cell: db.Cells(), MACKey: secret, Custody: custody, Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
+	return keys.Config{
+		Ring: "ring", Cell: db.Cells(), MACKey: secret, Custody: custody, Now: func() time.Time { return *now }, Logger: slog.New(slog.DiscardHandler),
 		Schedule: keys.Schedule{RotateEvery: time.Hour, JWKSMaxAge: time.Minute, MaxTTL: time.Minute},
 	}
-	there, err := keys.New(t.Context(), cfg)
+}
+
+func newRotator(t *testing.T, cfg keys.Config) *keys.Rotator {
+	t.Helper()
+	r, err := keys.New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// Verifiers would keep a set without the next key, and refuse what another replica signs with it.
+func TestAJWKSThatLacksTheNextKeyIsNotServed(t *testing.T) {
+	now := time.Now()
+	cfg := ringConfig(t, &now)
+	whole := newRotator(t, cfg)
+	cfg.Custody = halfCustody{cfg.Custody}
+	half := newRotator(t, cfg)
+	for name, want := range map[string]struct {
+		ring   *keys.Rotator
+		status int
+	}{"every key opens": {whole, 200}, "the next one does not": {half, 503}} {
+		s := serve(t, options{config: func(c *httpapi.Config) { c.Keys = want.ring }})
+		a := s.send(s.public, "GET", "/.well-known/jwks.json", nil, nil)
+		if a.status != want.status || want.status == 503 && (a.header.Get("Retry-After") == "" || a.header.Get("Cache-Control") != "no-store") {
+			t.Errorf("%s: %d %v", name, a.status, a.header)
+		}
+	}
+}
+
+// A replica that has been cut off from the store for hours hands out the set of then, for max-age.
+func TestAnUnconfirmedJWKSIsNotKept(t *testing.T) {
+	now := time.Now()
+	cfg := ringConfig(t, &now)
+	cut := &brokenCell{Cell: cfg.Cell}
+	there := newRotator(t, cfg)
 	cfg.Cell = cut
-	away, err := keys.New(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	away := newRotator(t, cfg)
 	cut.broken = true
 	for range 2 { // two rotations that the other does not hear of
 		now = now.Add(time.Hour + time.Second)

@@ -132,8 +132,8 @@ func keys() []Mutant {
 		},
 		{
 			Name: "keys: a key retires for less than its tokens live", File: "keys/plan.go",
-			Old:      "now.Add(sched.complete().RetireAfter)",
-			New:      "now.Add(sched.MaxTTL)",
+			Old:      "return later(k.DropAfter, k.Retired.Add(sched.RetireAfter))",
+			New:      "return k.Retired.Add(sched.MaxTTL)",
 			Packages: []string{"./keys"}, Run: "^TestADayInAMinute$",
 		},
 		{
