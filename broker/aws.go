@@ -10,6 +10,7 @@ import (
 
 	"github.com/writbroker/writ/audit"
 	"github.com/writbroker/writ/mint"
+	"github.com/writbroker/writ/token"
 )
 
 // takesAWS refuses a request for what this broker does not issue. Before one that it does,
@@ -83,7 +84,9 @@ func (x *exchange) session(ctx context.Context) (*Issued, error) {
 		return nil, fmt.Errorf("ordering AWS session: %w", err)
 	}
 	order.Bundle, order.Role, order.RequestedTTL, order.Alive = x.bundle, x.req.Role, x.req.RequestedTTL, x.Broker.alive
-	order.Allow = func(role, sourceIdentity string) error { return x.deniedAtAWS(role, sourceIdentity, order.IssuedAt()) }
+	order.Allow = func(role, sourceIdentity string) error {
+		return cmp.Or(x.unseen(order.Claims(), order.IssuedAt()), x.deniedAtAWS(role, sourceIdentity, order.IssuedAt()))
+	}
 	order.Note = x.ledger.Session // before anything can fail: from here on it opens doors, whoever gets it
 	if err := x.stillborn(order.Claims(), ""); err != nil {
 		return nil, err
@@ -92,7 +95,7 @@ func (x *exchange) session(ctx context.Context) (*Issued, error) {
 	if err != nil {
 		return nil, x.awsError(err)
 	}
-	if err := cmp.Or(x.stillGranted(s), x.deniedAtAWS(s.Role, s.SourceIdentity, s.Issued)); err != nil {
+	if err := cmp.Or(x.stillGranted(s), x.unseen(s.Claims, s.Issued), x.deniedAtAWS(s.Role, s.SourceIdentity, s.Issued)); err != nil {
 		x.forgetDead() // it was kept after the rule had others dropped
 		return nil, err
 	}
@@ -143,6 +146,27 @@ func (x *exchange) deniedAtAWS(role, sourceIdentity string, issued time.Time) er
 	return &UnavailableError{
 		RetryAfter: max(cutoff.Sub(x.cfg.Now()), 0) + time.Second,
 		Detail:     fmt.Sprintf("AWS denies sessions of this role that are made before %s, for a revocation; try again then", cutoff.UTC().Format(time.RFC3339)),
+	}
+}
+
+// unseen refuses a session where a rule may have just had AWS deny it, at another replica, and this
+// one has not looked yet at the sessions that the rule hits: for the moment that a look takes.
+func (x *exchange) unseen(c *token.Claims, issued time.Time) error {
+	if x.cfg.Revoker == nil || x.due.sawAll(x.cfg.Index.Changes()) {
+		return nil
+	}
+	earlier := *c
+	earlier.Rev = token.Rev{}
+	hit, ok := x.cfg.Index.Revoked(&earlier, "")
+	if !ok {
+		return nil
+	}
+	if r, ok := x.cfg.Index.Rule(hit.RuleID); !ok || !issued.Before(x.cutoff(&r)) {
+		return nil
+	}
+	x.wakeRevoker()
+	return &UnavailableError{
+		RetryAfter: time.Second, Detail: "what AWS denies for a revocation is looked up; try again then",
 	}
 }
 

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -81,6 +82,33 @@ func TestALiftWaitsForALookAtTheSessions(t *testing.T) {
 		}
 		c.Pass(t, brokertest.MaxStaleness+2*brokertest.Skew+2*time.Minute) // until looks rest
 	}
+}
+
+// Another replica has AWS deny an agent for a rule that this one has applied, and has not looked yet
+// whom it hits: what it gave out now would be dead.
+func TestNoSessionsBeforeALook(t *testing.T) {
+	a := brokertest.NewAWS(awssts.WebIdentity)
+	a.Every = time.Hour
+	a.IAM = iamtest.New(iamtest.Options{Roles: []string{brokertest.LakeRole, brokertest.AuditRole}})
+	c, s := newShelved(t, a)
+	c.revoking(t)
+	c.session(c.workload("analyst"))
+	look := make(chan struct{})
+	s.while(func() error { <-look; return nil })
+	c.Revoke(t, revocation.SelectAgent, "k8s:analyst")
+	c.Pass(t, 2*brokertest.Skew) // so that a new proof is newer than the rule
+	c.noSession(broker.ErrUnavailable, c.workload("analyst"))
+	c.session(c.workload("helper")) // no rule names it
+	close(look)
+	c.eventually("the cutoff", func() bool {
+		return !c.Revoker.Cutoff(brokertest.LakeRole, "k8s.analyst").IsZero() || len(c.denied(brokertest.LakeRole)) > 0
+	})
+	var unavailable *broker.UnavailableError
+	if err := c.noSession(broker.ErrUnavailable, c.workload("analyst")); !errors.As(err, &unavailable) {
+		t.Fatalf("got %v", err)
+	}
+	c.Pass(t, unavailable.RetryAfter)
+	c.session(c.workload("analyst"))
 }
 
 // AWS denies the session all the time, however slowly the sessions are read.

@@ -219,6 +219,7 @@ type dueState struct {
 	changed bool      // it was another than at the look before
 	until   time.Time // sessions may still come that a rule hits
 	next    time.Time // when to look anyway
+	seen    uint64    // changes of the index, at the last look that saw all sessions
 }
 
 const dueAnyway = 10 * time.Minute
@@ -241,7 +242,16 @@ func (d *dueState) end(complete bool, until time.Time) {
 	if d.changed || !complete {
 		d.until = until
 	}
-	d.changed = false
+	if d.changed = false; complete {
+		d.seen = d.changes
+	}
+}
+
+// sawAll reports whether a look saw all sessions after the index had come to these changes.
+func (d *dueState) sawAll(changes uint64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.seen == changes
 }
 
 // takenBack says what becomes of the sessions that a rule hits; nil if there are none.

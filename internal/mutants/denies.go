@@ -101,6 +101,11 @@ func denies() []Mutant {
 			here, "^TestWhatAnAgentGivesBackAgainAndAgainLeavesOthersTheirs$",
 		},
 		{
+			"denies: what nobody has looked at yet is given out", "broker/aws.go",
+			"if x.cfg.Revoker == nil || x.due.sawAll(x.cfg.Index.Changes()) {", "if x.cfg.Revoker == nil || c != nil {",
+			here, "^TestNoSessionsBeforeALook$",
+		},
+		{
 			"denies: a dry run writes", "broker/revoke.go",
 			"out.AWS, _ = b.takenBack(&rule, out.Preview.hit)", "out.AWS, _ = b.denyAtAWS(ctx, &rule, out.Preview.hit)",
 			here, "^TestADryRunTellsAWSNothing$",

@@ -220,9 +220,14 @@ func TestTheQueueIsBounded(t *testing.T) {
 	k := made(t, client.Signing(), token.ES256)
 	signer := opened(t, client.Signing(), k)
 	const calls, rounds = 20, 2
+	before := w.Calls("Sign")
 	for range rounds { // a place in the queue is free again once its wait is over
 		fillQueue(t, w, signer, k, calls)
 		must(t, signed(t.Context(), signer, k))
+	}
+	// A call that was cancelled may reach KMS as late as in the next round.
+	if n := w.Calls("Sign") - before; n > rounds*(2+1) {
+		t.Errorf("%d calls, at most 2 at once and one more in each round", n)
 	}
 	if seen.count("kms:Sign queue_full") != rounds*(calls-5) {
 		t.Errorf("observed %v", seen.seen)
@@ -232,7 +237,7 @@ func TestTheQueueIsBounded(t *testing.T) {
 // fillQueue makes calls while KMS answers none, of which 2 may be under way and 3 wait.
 func fillQueue(t *testing.T, w *world, signer token.Signer, k keys.KeyInfo, calls int) {
 	t.Helper()
-	end, before := hang(w, "Sign"), w.Calls("Sign")
+	end := hang(w, "Sign")
 	defer end()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -244,9 +249,6 @@ func fillQueue(t *testing.T, w *world, signer token.Signer, k keys.KeyInfo, call
 		err := <-results
 		want(t, err, awskms.ErrQueueFull)
 		want(t, err, keys.ErrUnavailable)
-	}
-	if n := w.Calls("Sign") - before; n > 2 {
-		t.Errorf("%d calls at once, want 2", n)
 	}
 	cancel()
 	for range 5 {
