@@ -383,13 +383,14 @@ func TestNoSessionsThatAWidenedDenyCatches(t *testing.T) {
 // gives nothing out that the deny will catch.
 func TestNoSessionsThatAnotherReplicasDenyCatches(t *testing.T) {
 	c := newDenying(t, func(a *brokertest.AWS) { a.Every = time.Hour })
-	c.session(c.workload("analyst"))
+	first, _ := c.session(c.workload("analyst"))
 	c.Revoke(t, revocation.SelectAgent, "k8s:analyst")
 	c.Pass(t, 2*brokertest.Skew) // so that a new proof is newer than the rule
 	c.eventually("a refusal", func() bool {
 		_, err := c.exchange(c.workload("analyst"), forAWS)
 		return errors.Is(err, broker.ErrUnavailable)
 	})
+	c.eventually("a look", func() bool { return !c.Revoker.Cutoff(brokertest.LakeRole, first.SourceIdentity).IsZero() })
 }
 
 // Lifting a rule removes its denies; what another rule denies stays.

@@ -122,7 +122,7 @@ func denies() []Mutant {
 		},
 		{
 			"denies: another replica's rule is not looked at", "broker/aws.go",
-			"\t\tb.forgetDead()\n\t\tb.wakeRevoker()\n", "\t\tb.forgetDead()\n",
+			"b.cfg.Revoker.Wake()", "_ = b.cfg.Revoker.Wake",
 			here, "^TestNoSessionsThatAnotherReplicasDenyCatches$",
 		},
 		{
