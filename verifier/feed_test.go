@@ -221,8 +221,8 @@ func TestStale(t *testing.T) {
 	b.revoke(revocation.SelectSubject, "user:bob")
 	b.reached(trusting)
 	b.set(func() { b.silent = true })
-	time.Sleep(50 * time.Millisecond) // what was on its way
-	offset.store(29 * time.Second)
+	time.Sleep(250 * time.Millisecond) // what was on its way
+	offset.store(20 * time.Second)
 	if _, err := v.Verify(t.Context(), raw); err != nil {
 		t.Errorf("within the bound: %v", err)
 	}
