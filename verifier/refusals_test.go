@@ -27,6 +27,7 @@ func TestRefusalsAreReported(t *testing.T) {
 	}
 	var told map[string]bool
 	var dropped int64
+	atOnce := 0
 	eventually(t, "reports, with a count", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -43,6 +44,12 @@ func TestRefusalsAreReported(t *testing.T) {
 				told[one.TokenID] = true
 			}
 		}
+		if atOnce == 0 {
+			atOnce = len(told)
+		}
 		return len(told) > 0 && dropped > 0
 	})
+	if atOnce > wire.MaxRefusals*2 || len(told)+int(dropped) > 3*len(tokens) {
+		t.Errorf("%d told at once; %d told and %d dropped of %d refusals", atOnce, len(told), dropped, 3*len(tokens))
+	}
 }
