@@ -41,6 +41,7 @@ type DB struct {
 	now      func() time.Time
 	instance string
 	update   func(func(*bbolt.Tx) error) error // file.Update; a seam for tests of failing writes
+	view     func(func(*bbolt.Tx) error) error // file.View; a seam for tests of writes beside it
 
 	cells *Cells
 	tally *Tally
@@ -80,7 +81,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	}
 	db := &DB{
 		file: file, sealer: c.Sealer, now: c.Now, instance: hex.EncodeToString(name[:]),
-		update: file.Update, logs: map[string]*Log{}, closed: make(chan struct{}),
+		update: file.Update, view: file.View, logs: map[string]*Log{}, closed: make(chan struct{}),
 	}
 	db.cells = &Cells{db: db, seen: map[string]uint64{}, changed: make(chan struct{})}
 	db.tally = &Tally{db: db}
@@ -130,7 +131,7 @@ func (db *DB) read(ctx context.Context, what string, fn func(*bbolt.Tx) error) e
 		return err
 	}
 	var refused error
-	err := db.file.View(func(tx *bbolt.Tx) error {
+	err := db.view(func(tx *bbolt.Tx) error {
 		refused = fn(tx)
 		return refused
 	})

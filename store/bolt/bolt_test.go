@@ -123,6 +123,68 @@ func commit(update func(func(*bbolt.Tx) error) error, fn func(*bbolt.Tx) error, 
 	return errDisk
 }
 
+// A read that began before a write ended shows what was there before it: that is no rollback.
+func TestAWriteBesideAReadIsNoRollback(t *testing.T) {
+	db := open(t, bolt.Config{Path: filepath.Join(t.TempDir(), "writ.db"), Sealer: sealer(t, 1), Now: time.Now})
+	defer db.Close()
+	log, cells := db.Log("revocations"), db.Cells()
+	at, err := log.Open(t.Context(), store.Tail{Instance: tail(t, log).Instance}, nil)
+	must(t, err)
+	version := uint64(0)
+	write := func() {
+		at, err = log.Append(t.Context(), at, store.Entry{Kind: 1, Payload: []byte("rule")})
+		must(t, err)
+		version, err = cells.Swap(t.Context(), "ring", version, []byte("keys"))
+		must(t, err)
+	}
+	write()
+	before := at
+	db.BesideRead(write)
+	if got := tail(t, log).Position; got != before {
+		t.Errorf("the log's tail is %v, want %v", got, before)
+	}
+	before = at
+	db.BesideRead(write)
+	records, err := log.Read(t.Context(), store.Position{}, 0)
+	must(t, err)
+	if got := records[len(records)-1].Position; got != before {
+		t.Errorf("the last record is %v, want %v", got, before)
+	}
+	db.BesideRead(write)
+	_, err = log.Trim(t.Context(), time.Now(), time.Minute)
+	must(t, err)
+	versionBefore := version
+	db.BesideRead(write)
+	v, err := cells.Get(t.Context(), "ring")
+	must(t, err)
+	if v.Version != versionBefore {
+		t.Errorf("the cell is at version %d, want %d", v.Version, versionBefore)
+	}
+	// What was written is known all the same, and its loss is a rollback.
+	must(t, db.EditCell("ring", func([]byte) []byte { return nil }))
+	if _, err := cells.Get(t.Context(), "ring"); !errors.Is(err, store.ErrRollback) {
+		t.Errorf("a cell that is gone: got %v", err)
+	}
+	must(t, db.EditLog("revocations", func(records, _ map[uint64][]byte) { delete(records, uint64(len(records))) }))
+	if _, err := log.Tail(t.Context()); !errors.Is(err, store.ErrRollback) {
+		t.Errorf("a record that is gone: got %v", err)
+	}
+}
+
+func tail(t *testing.T, l *bolt.Log) store.Tail {
+	t.Helper()
+	now, err := l.Tail(t.Context())
+	must(t, err)
+	return now
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "writ.db")
 	full := bolt.Config{Path: path, Sealer: sealer(t, 1), Now: time.Now, LockTimeout: 10 * time.Millisecond}

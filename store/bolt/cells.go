@@ -25,8 +25,16 @@ type Cells struct {
 
 var cellsBucket = []byte("cells")
 
-// get verifies a cell in a transaction. Version 0 is a cell that does not exist.
-func (c *Cells) get(tx *bbolt.Tx, name string) (store.Versioned, error) {
+// version is the greatest that was seen of a cell.
+func (c *Cells) version(name string) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.seen[name]
+}
+
+// get verifies a cell in a transaction that must hold the version that was seen.
+// Version 0 is a cell that does not exist.
+func (c *Cells) get(tx *bbolt.Tx, name string, seen uint64) (store.Versioned, error) {
 	var v store.Versioned
 	if b := tx.Bucket(cellsBucket); b != nil {
 		if data := b.Get([]byte(name)); data != nil {
@@ -41,21 +49,27 @@ func (c *Cells) get(tx *bbolt.Tx, name string) (store.Versioned, error) {
 			v.Value = bytes.Clone(value)
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if v.Version < c.seen[name] {
+	if v.Version < seen {
 		return store.Versioned{}, store.ErrRollback
 	}
-	if v.Version > 0 {
-		c.seen[name] = v.Version
-	}
+	c.saw(name, v.Version)
 	return v, nil
+}
+
+func (c *Cells) saw(name string, version uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if version > c.seen[name] {
+		c.seen[name] = version
+	}
 }
 
 // Get is store.Cell's.
 func (c *Cells) Get(ctx context.Context, name string) (v store.Versioned, err error) {
+	// What others write and see while the transaction goes on is not in it.
+	seen := c.version(name)
 	err = c.db.read(ctx, "reading cell "+strconv.Quote(name), func(tx *bbolt.Tx) error {
-		v, err = c.get(tx, name)
+		v, err = c.get(tx, name, seen)
 		if err == nil && v.Version == 0 {
 			err = store.ErrNotFound
 		}
@@ -74,7 +88,7 @@ func (c *Cells) Swap(ctx context.Context, name string, old uint64, value []byte)
 	}
 	version := old + 1
 	err := c.db.write(ctx, "writing cell "+strconv.Quote(name), func(tx *bbolt.Tx) error {
-		now, err := c.get(tx, name)
+		now, err := c.get(tx, name, c.version(name))
 		if err != nil {
 			return err
 		}
@@ -88,17 +102,19 @@ func (c *Cells) Swap(ctx context.Context, name string, old uint64, value []byte)
 		sealed := c.db.sealer.Seal(value, "cell", name, strconv.FormatUint(version, 10))
 		return b.Put([]byte(name), append(key(version), sealed...))
 	})
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err == nil {
-		c.seen[name] = max(c.seen[name], version)
-	}
-	close(c.changed)
-	c.changed = make(chan struct{})
+	defer c.wake()
 	if err != nil {
 		return 0, err
 	}
+	c.saw(name, version)
 	return version, nil
+}
+
+func (c *Cells) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.changed)
+	c.changed = make(chan struct{})
 }
 
 // Watch is store.Cell's.

@@ -12,6 +12,17 @@ func (db *DB) SetUpdate(fn func(func(*bbolt.Tx) error) error) (before func(func(
 	return before
 }
 
+// BesideRead has fn run in the next read, after its transaction began and before it looks.
+func (db *DB) BesideRead(fn func()) {
+	db.view = func(read func(*bbolt.Tx) error) error {
+		db.view = db.file.View
+		return db.file.View(func(tx *bbolt.Tx) error {
+			fn()
+			return read(tx)
+		})
+	}
+}
+
 // EditLog lets a test change the stored bytes of a log. A note begins with the
 // index that its run ends with.
 func (db *DB) EditLog(name string, edit func(records, notes map[uint64][]byte)) error {

@@ -40,11 +40,42 @@ var bucketNames = [3][]byte{[]byte("records"), []byte("notes"), []byte("lineages
 // logTx is a log within one transaction.
 type logTx struct {
 	log                      *Log
+	seen                     watermark     // what the transaction must hold
 	records, notes, lineages *bbolt.Bucket // all nil for a log that was never written
 }
 
-func (l *Log) in(tx *bbolt.Tx) (logTx, error) {
-	v := logTx{log: l}
+// read runs fn on the log as it stands now.
+func (l *Log) read(ctx context.Context, what string, fn func(*logTx) error) error {
+	// What others write and see while the transaction goes on is not in it.
+	seen := l.watermark()
+	return l.db.read(ctx, what, func(tx *bbolt.Tx) error {
+		v, err := l.in(tx, seen)
+		if err != nil {
+			return err
+		}
+		return fn(&v)
+	})
+}
+
+// write runs fn on the log, and commits.
+func (l *Log) write(ctx context.Context, what string, fn func(*logTx) error) error {
+	return l.db.write(ctx, what, func(tx *bbolt.Tx) error {
+		v, err := l.in(tx, l.watermark()) // nobody else writes, so all that was seen is in it
+		if err != nil {
+			return err
+		}
+		return fn(&v)
+	})
+}
+
+func (l *Log) watermark() watermark {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seen
+}
+
+func (l *Log) in(tx *bbolt.Tx, seen watermark) (logTx, error) {
+	v := logTx{log: l, seen: seen}
 	root := tx.Bucket(l.bucket)
 	if root == nil {
 		if !tx.Writable() {
@@ -75,7 +106,7 @@ type end struct {
 }
 
 // end finds and verifies the last record, and that the file holds what this
-// process has seen in it.
+// process had seen in it.
 func (v *logTx) end() (end, error) {
 	e := end{chain: store.NewChain(v.log.db.sealer, v.log.name)}
 	if v.records != nil {
@@ -86,9 +117,7 @@ func (v *logTx) end() (end, error) {
 			}
 		}
 	}
-	v.log.mu.Lock()
-	defer v.log.mu.Unlock()
-	seen := v.log.seen
+	seen := v.seen
 	lost := e.index < seen.index || (e.index == seen.index && seen.index > 0 && e.chain.MAC() != seen.mac)
 	if !lost && e.index > seen.index && seen.index > 0 {
 		data := v.records.Get(key(seen.index)) // nil if it was trimmed since
@@ -151,11 +180,7 @@ func (v *logTx) marker(lineage store.Lineage) (store.Marker, error) {
 
 // Tail is store.Log's.
 func (l *Log) Tail(ctx context.Context) (t store.Tail, err error) {
-	err = l.db.read(ctx, "reading the log's tail", func(tx *bbolt.Tx) error {
-		v, err := l.in(tx)
-		if err != nil {
-			return err
-		}
+	err = l.read(ctx, "reading the log's tail", func(v *logTx) error {
 		e, err := v.end()
 		if err != nil {
 			return err
@@ -246,15 +271,11 @@ func (v *logTx) put(e *end, data []byte) error {
 // it may have been made.
 func (l *Log) commit(ctx context.Context, what string, change func(*logTx, *end) error) (store.Position, error) {
 	var after end
-	err := l.db.write(ctx, what, func(tx *bbolt.Tx) error {
-		v, err := l.in(tx)
-		if err != nil {
-			return err
-		}
+	err := l.write(ctx, what, func(v *logTx) (err error) {
 		if after, err = v.end(); err != nil {
 			return err
 		}
-		return change(&v, &after)
+		return change(v, &after)
 	})
 	defer l.wake()
 	if err != nil {

@@ -3,8 +3,6 @@ package bolt
 import (
 	"context"
 
-	bbolt "go.etcd.io/bbolt"
-
 	"github.com/writbroker/writ/store"
 )
 
@@ -109,11 +107,7 @@ func (l *Log) Read(ctx context.Context, after store.Position, limit int) (out []
 	if limit <= 0 {
 		limit = store.ReadLimit
 	}
-	err = l.db.read(ctx, "reading log", func(tx *bbolt.Tx) error {
-		v, err := l.in(tx)
-		if err != nil {
-			return err
-		}
+	err = l.read(ctx, "reading log", func(v *logTx) error {
 		e, err := v.end()
 		if err != nil {
 			return err

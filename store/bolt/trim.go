@@ -20,11 +20,7 @@ func (l *Log) Trim(ctx context.Context, now time.Time, life time.Duration) (int,
 	total := 0
 	for {
 		var p trimPlan
-		err := l.db.read(ctx, "planning a trim", func(tx *bbolt.Tx) error {
-			v, err := l.in(tx)
-			if err != nil {
-				return err
-			}
+		err := l.read(ctx, "planning a trim", func(v *logTx) (err error) {
 			p, err = v.plan(now, life)
 			return err
 		})
@@ -33,13 +29,7 @@ func (l *Log) Trim(ctx context.Context, now time.Time, life time.Duration) (int,
 		}
 		// Only Trim removes, and appends come after all that is planned, so
 		// the plan still holds.
-		err = l.db.write(ctx, "trimming log", func(tx *bbolt.Tx) error {
-			v, err := l.in(tx)
-			if err != nil {
-				return err
-			}
-			return v.apply(p)
-		})
+		err = l.write(ctx, "trimming log", func(v *logTx) error { return v.apply(p) })
 		if err != nil {
 			return total, err
 		}
