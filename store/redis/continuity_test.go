@@ -1,9 +1,13 @@
 package redis_test
 
 import (
+	"context"
 	"errors"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/writbroker/writ/internal/redistest"
 	"github.com/writbroker/writ/store"
@@ -177,6 +181,51 @@ func TestWipedDataSet(t *testing.T) {
 	v, err := db.Cells().Get(t.Context(), "ring")
 	wantErr(t, err, store.ErrRollback)
 	heal(t, db, "ring", v.Version, 1)
+}
+
+// A call that was on its way while the data went, and while others began again, has not seen
+// the new instance lose anything.
+func TestCallThatWasUnderWayWhileTheDataWent(t *testing.T) {
+	t.Parallel()
+	b := alone(t)
+	dial := &pausedDial{addr: b.primary(t).Addr}
+	b.config.SetDial(dial.dial)
+	l, at := opened(t, b.open(t))
+	add(t, l, at, "a", "b", "c")
+	dial.beforeNextWrite(func() {
+		b.primary(t).FlushAll(t)
+		_, err := l.Open(t.Context(), tail(t, l), entries("a"))
+		must(t, err)
+	})
+	if now := tail(t, l); now.Records != 2 || !now.Open {
+		t.Errorf("the tail is %+v", now)
+	}
+	wantLog(t, l, "a | ")
+}
+
+// pausedDial connects, and has something done before a request is sent.
+type pausedDial struct {
+	addr string
+	next atomic.Pointer[func()]
+}
+
+func (d *pausedDial) beforeNextWrite(fn func()) { d.next.Store(&fn) }
+
+func (d *pausedDial) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	c, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, network, d.addr)
+	return &pausedConn{Conn: c, dial: d}, err
+}
+
+type pausedConn struct {
+	net.Conn
+	dial *pausedDial
+}
+
+func (c *pausedConn) Write(data []byte) (int, error) {
+	if fn := c.dial.next.Swap(nil); fn != nil {
+		(*fn)()
+	}
+	return c.Conn.Write(data)
 }
 
 // heal puts a cell right from the version that came with the error.

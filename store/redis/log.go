@@ -131,7 +131,8 @@ func (l *Log) add(ctx context.Context, what string, s *step) (t store.Tail, done
 		place = strconv.FormatUint(s.base, 10) + " " + strconv.FormatUint(s.marker, 10)
 		first = max(first, parseTop(s.at.top)+1)
 	}
-	args := append(l.args(), s.instance, s.at.mac(), s.at.top, first, lineage, place, s.set)
+	args, instance := l.args()
+	args = append(args, s.instance, s.at.mac(), s.at.top, first, lineage, place, s.set)
 	for _, r := range s.records {
 		args = append(args, r)
 	}
@@ -142,7 +143,7 @@ func (l *Log) add(ctx context.Context, what string, s *step) (t store.Tail, done
 	if wrote(out) {
 		return t, true, nil
 	}
-	if _, t, err = l.observe(out); err != nil {
+	if _, t, err = l.observe(out, instance); err != nil {
 		return t, false, fmt.Errorf("%s: %w", what, err)
 	}
 	return t, false, nil

@@ -57,9 +57,10 @@ func (l *Log) page(ctx context.Context, from uint64, count int) (page, error) {
 	var end any
 	var raw []byte
 	var before, after []string
+	args, instance := l.args()
 	err := l.db.call(ctx, "reading log", func(ctx context.Context, c *goredis.Client) error {
 		tx := c.TxPipeline()
-		tail := tx.Eval(ctx, tailScript, l.keys[:3], l.args()...)
+		tail := tx.Eval(ctx, tailScript, l.keys[:3], args...)
 		items := goredis.NewRawCmd(ctx, "XRANGE", l.keys[1], itemID(from), "+", "COUNT", count)
 		_ = tx.Process(ctx, items) // it only queues
 		first := strconv.FormatUint(from, 10)
@@ -72,7 +73,7 @@ func (l *Log) page(ctx context.Context, from uint64, count int) (page, error) {
 	if err != nil {
 		return p, err
 	}
-	if _, _, err := l.observe(end); err != nil {
+	if _, _, err := l.observe(end, instance); err != nil {
 		return p, fmt.Errorf("reading log: %w", err)
 	}
 	if p.items, err = decodeItems(raw); err != nil {

@@ -82,8 +82,9 @@ type watermark struct {
 	instance string
 }
 
-// args are what every script about the log's end begins with.
-func (l *Log) args() []any {
+// args are what every script about the log's end begins with, and the instance under
+// which the record was seen that they name.
+func (l *Log) args() (args []any, instance string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	known := ""
@@ -91,23 +92,25 @@ func (l *Log) args() []any {
 		known = *p
 	}
 	if l.seen.index == 0 {
-		return []any{known, "", ""}
+		return []any{known, "", ""}, l.seen.instance
 	}
-	return []any{known, l.seen.id(), l.seen.mac()}
+	return []any{known, l.seen.id(), l.seen.mac()}, l.seen.instance
 }
 
 // status reads and verifies the log's end.
 func (l *Log) status(ctx context.Context, what string) (end, store.Tail, error) {
-	out, err := l.db.read(ctx, what, tailScript, l.keys[:3], l.args()...)
+	args, instance := l.args()
+	out, err := l.db.read(ctx, what, tailScript, l.keys[:3], args...)
 	if err != nil {
 		return end{}, store.Tail{}, err
 	}
-	return l.observe(out)
+	return l.observe(out, instance)
 }
 
 // observe verifies what a script says of the log's end, remembers it, and finds
-// whether the log went back while one and the same instance served it.
-func (l *Log) observe(out any) (end, store.Tail, error) {
+// whether the log went back while one and the same instance served it: the one under
+// which the record was seen that the script was asked about.
+func (l *Log) observe(out any, instance string) (end, store.Tail, error) {
 	st, err := parseStatus(out)
 	if err != nil {
 		return end{}, store.Tail{}, err
@@ -134,7 +137,7 @@ func (l *Log) observe(out any) (end, store.Tail, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if st.lost && st.instance == l.seen.instance {
+	if st.lost && st.instance == instance {
 		l.seen, l.open, l.tainted = watermark{end: e, instance: st.instance}, false, t.Lineage
 		return e, t, l.fault(&e, store.ErrRollback)
 	}
