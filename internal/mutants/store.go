@@ -16,6 +16,24 @@ func store() []Mutant {
 			Packages: []string{"./store/redis"}, Run: "^TestAClockThatIsAheadTrimsNothingLive$",
 		},
 		{
+			Name: "store: a read of the log is held to what was written beside it", File: "store/bolt/log.go",
+			Old:      "seen := v.seen",
+			New:      "seen := v.log.watermark()",
+			Packages: []string{"./store/bolt"}, Run: "^TestAWriteBesideAReadIsNoRollback$",
+		},
+		{
+			Name: "store: a read of a cell is held to what was written beside it", File: "store/bolt/cells.go",
+			Old:      "if v.Version < seen {",
+			New:      "if v.Version < c.version(name) {",
+			Packages: []string{"./store/bolt"}, Run: "^TestAWriteBesideAReadIsNoRollback$",
+		},
+		{
+			Name: "store: a late answer of Redis is judged by what is known since", File: "store/redis/status.go",
+			Old:      "if st.lost && st.instance == instance {",
+			New:      "if st.lost && st.instance == l.seen.instance {",
+			Packages: []string{"./store/redis"}, Run: "^TestCallThatWasUnderWayWhileTheDataWent$",
+		},
+		{
 			Name: "store: an alarm is not counted", File: "cmd/writ/internal/app/alarms.go",
 			Old:      "h.total.WithLabelValues(a.Value.String()).Inc()",
 			New:      "h.total.WithLabelValues(a.Value.String()).Add(0)",
