@@ -104,11 +104,16 @@ func (l logOf) String() string { return l.Log() }
 
 func balance(t *testing.T, targets *[2]*url.URL) *httptest.Server {
 	t.Helper()
-	var turn atomic.Int64
+	var streams, others atomic.Int64
 	proxy := &httputil.ReverseProxy{
 		FlushInterval: -1,
 		Rewrite: func(p *httputil.ProxyRequest) {
-			// An acknowledgement and a stream of one verifier meet different replicas often.
+			// Streams take turns among themselves, so that each replica has some; and an
+			// acknowledgement meets another replica than its verifier's stream often.
+			turn := &others
+			if p.In.URL.Path == "/revocations/feed" {
+				turn = &streams
+			}
 			p.SetURL(targets[turn.Add(1)%2])
 		},
 	}
