@@ -82,7 +82,9 @@ func (c *Cells) judge(name string, before cellState, out any) (store.Versioned, 
 		c.known[name] = s
 	} // else this answer came late
 	if err != nil {
-		return store.Versioned{Version: s.version}, err
+		// Not a version that others have seen since: what they may have put right is
+		// nothing that this answer lets anybody write over.
+		return store.Versioned{Version: before.version}, err
 	}
 	return v, nil
 }
@@ -115,20 +117,14 @@ func (c *Cells) Swap(ctx context.Context, name string, old uint64, value []byte)
 	if len(value) > store.MaxValue {
 		return 0, fmt.Errorf("%s: %w: %d bytes", what, store.ErrTooLarge, len(value))
 	}
-	if c.state(name).version != old {
-		// Either the cell has moved on, or it is not what the caller thinks.
-		v, err := c.Get(ctx, name)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return 0, err
-		}
-		if v.Version != old {
-			return 0, fmt.Errorf("%s: at version %d, not %d: %w", what, v.Version, old, store.ErrConflict)
-		}
-	}
 	raw := binary.BigEndian.AppendUint64(nil, old+1)
 	raw = append(raw, c.db.cfg.Sealer.Seal(value, "cell", name, strconv.FormatUint(old+1, 10))...)
 	for range swapAttempts {
-		v, done, err := c.swap(ctx, what, name, raw)
+		before, err := c.at(ctx, what, name, old)
+		if err != nil {
+			return 0, err
+		}
+		v, done, err := c.swap(ctx, what, name, before, raw)
 		switch {
 		case err != nil:
 			return 0, err
@@ -141,9 +137,26 @@ func (c *Cells) Swap(ctx context.Context, name string, old uint64, value []byte)
 	return 0, fmt.Errorf("%s: it keeps changing: %w", what, store.ErrConflict)
 }
 
-// swap writes a cell if it is what was read last; otherwise it says what it is now.
-func (c *Cells) swap(ctx context.Context, what, name string, raw []byte) (v store.Versioned, done bool, err error) {
-	before := c.state(name)
+// at is what this process knows of a cell at a version; it reads the cell where it knows
+// another. What is written must go by this very state: by the time of the next look others
+// may have seen a later version, whose head would then be taken for that of this one.
+func (c *Cells) at(ctx context.Context, what, name string, version uint64) (cellState, error) {
+	s := c.state(name)
+	if s.version != version {
+		// Either the cell has moved on, or it is not what the caller thinks.
+		if _, err := c.Get(ctx, name); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return s, err
+		}
+		s = c.state(name)
+	}
+	if s.version != version {
+		return s, fmt.Errorf("%s: at version %d, not %d: %w", what, s.version, version, store.ErrConflict)
+	}
+	return s, nil
+}
+
+// swap writes a cell if it is what it was before; otherwise it says what it is now.
+func (c *Cells) swap(ctx context.Context, what, name string, before cellState, raw []byte) (v store.Versioned, done bool, err error) {
 	out, err := c.db.write(ctx, what, swapScript, []string{setKey, cellKey(name), newsKey}, before.head, raw)
 	if err != nil {
 		return v, false, err

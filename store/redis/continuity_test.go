@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -187,9 +188,7 @@ func TestWipedDataSet(t *testing.T) {
 // the new instance lose anything.
 func TestCallThatWasUnderWayWhileTheDataWent(t *testing.T) {
 	t.Parallel()
-	b := alone(t)
-	dial := &pausedDial{addr: b.primary(t).Addr}
-	b.config.SetDial(dial.dial)
+	b, dial := paused(t)
 	l, at := opened(t, b.open(t))
 	add(t, l, at, "a", "b", "c")
 	dial.beforeNextWrite(func() {
@@ -203,13 +202,24 @@ func TestCallThatWasUnderWayWhileTheDataWent(t *testing.T) {
 	wantLog(t, l, "a | ")
 }
 
-// pausedDial connects, and has something done before a request is sent.
+// pausedDial connects, and has something done before a request is sent, or when its answer
+// is there and nobody has seen it yet.
 type pausedDial struct {
-	addr string
-	next atomic.Pointer[func()]
+	addr        string
+	next, after atomic.Pointer[func()]
+	about       string // requests without it are let pass
+	skip        int    // and so many with it
 }
 
-func (d *pausedDial) beforeNextWrite(fn func()) { d.next.Store(&fn) }
+func (d *pausedDial) beforeNextWrite(fn func()) { d.beforeWrite("", 1, fn) }
+
+// beforeWrite is for the nth request that holds a text; nothing else may be under way.
+func (d *pausedDial) beforeWrite(about string, nth int, fn func()) {
+	d.about, d.skip = about, nth-1
+	d.next.Store(&fn)
+}
+
+func (d *pausedDial) afterNextRead(fn func()) { d.after.Store(&fn) }
 
 func (d *pausedDial) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	c, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, network, d.addr)
@@ -222,10 +232,29 @@ type pausedConn struct {
 }
 
 func (c *pausedConn) Write(data []byte) (int, error) {
-	if fn := c.dial.next.Swap(nil); fn != nil {
-		(*fn)()
+	if fn := c.dial.next.Load(); fn != nil && bytes.Contains(data, []byte(c.dial.about)) {
+		if c.dial.skip--; c.dial.skip < 0 && c.dial.next.CompareAndSwap(fn, nil) {
+			(*fn)()
+		}
 	}
 	return c.Conn.Write(data)
+}
+
+func (c *pausedConn) Read(data []byte) (int, error) {
+	n, err := c.Conn.Read(data)
+	if fn := c.dial.after.Swap(nil); fn != nil {
+		(*fn)()
+	}
+	return n, err
+}
+
+// paused is a bed whose store has its requests and answers held up.
+func paused(t *testing.T) (*bed, *pausedDial) {
+	t.Helper()
+	b := alone(t)
+	dial := &pausedDial{addr: b.primary(t).Addr}
+	b.config.SetDial(dial.dial)
+	return b, dial
 }
 
 // heal puts a cell right from the version that came with the error.

@@ -1,0 +1,60 @@
+package redis_test
+
+import (
+	"testing"
+
+	"github.com/writbroker/writ/store"
+	"github.com/writbroker/writ/store/redis"
+)
+
+// Of two who go on from one version at once, one does: also where the other learned of the
+// next version between its look and its write.
+func TestSwapFromAVersionThatMovedOnMeanwhile(t *testing.T) {
+	t.Parallel()
+	b, dial := paused(t)
+	_, err := b.open(t).Cells().Swap(t.Context(), "ring", 0, []byte("one"))
+	must(t, err)
+	db := b.open(t)
+	cells := db.Cells()
+	dial.afterNextRead(func() {
+		_, err := cells.Swap(t.Context(), "ring", 1, []byte("first"))
+		must(t, err)
+	})
+	_, err = cells.Swap(t.Context(), "ring", 1, []byte("second"))
+	wantErr(t, err, store.ErrConflict)
+	wantCell(t, b.open(t), "ring", 2, "first")
+}
+
+// Who learns late that a cell is not authentic is not let write over what others have put
+// in its place since.
+func TestCellThatWasHealedBeforeTheAnswerWasSeen(t *testing.T) {
+	t.Parallel()
+	b, dial := paused(t)
+	cells := b.open(t).Cells()
+	_, err := cells.Swap(t.Context(), "ring", 0, []byte("one"))
+	must(t, err)
+	editCell(t, b.primary(t).Client(), redis.CellKey("ring"), func(raw []byte) []byte {
+		raw[len(raw)-1] ^= 1
+		return raw
+	})
+	dial.afterNextRead(func() {
+		v, err := cells.Get(t.Context(), "ring")
+		wantErr(t, err, store.ErrForged)
+		_, err = cells.Swap(t.Context(), "ring", v.Version, []byte("healed"))
+		must(t, err)
+	})
+	v, err := cells.Get(t.Context(), "ring")
+	wantErr(t, err, store.ErrForged)
+	_, err = cells.Swap(t.Context(), "ring", v.Version, []byte("over it"))
+	wantErr(t, err, store.ErrConflict)
+	wantCell(t, b.open(t), "ring", 2, "healed")
+}
+
+func wantCell(t *testing.T, db *redis.DB, name string, version uint64, value string) {
+	t.Helper()
+	v, err := db.Cells().Get(t.Context(), name)
+	must(t, err)
+	if v.Version != version || string(v.Value) != value {
+		t.Errorf("cell %q is %q at version %d, want %q at %d", name, v.Value, v.Version, value, version)
+	}
+}
