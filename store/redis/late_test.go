@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/writbroker/writ/store"
 	"github.com/writbroker/writ/store/redis"
@@ -48,6 +49,28 @@ func TestCellThatWasHealedBeforeTheAnswerWasSeen(t *testing.T) {
 	_, err = cells.Swap(t.Context(), "ring", v.Version, []byte("over it"))
 	wantErr(t, err, store.ErrConflict)
 	wantCell(t, b.open(t), "ring", 2, "healed")
+}
+
+// What is appended while Trim looks for what may go is the log's last record then: it stays,
+// though it has expired too.
+func TestTrimBesideAnAppend(t *testing.T) {
+	t.Parallel()
+	b, dial := paused(t)
+	l, at := opened(t, b.open(t))
+	now := time.Now()
+	expired := store.Entry{Kind: 1, Payload: []byte("spent"), Expires: now.Add(-time.Minute)}
+	at, err := l.Append(t.Context(), at, expired, store.Entry{Kind: 1, Payload: []byte("live")})
+	must(t, err)
+	dial.beforeWrite("XRANGE\r\n", 2, func() { // the first page is for the plan
+		at, err = l.Append(t.Context(), at, expired)
+		must(t, err)
+	})
+	n, err := l.Trim(t.Context(), now, time.Hour)
+	must(t, err)
+	if got := tail(t, l); n != 1 || got.Position != at || !got.Open {
+		t.Errorf("%d went; the tail is %+v, want %v", n, got, at)
+	}
+	wantLog(t, b.open(t).Log(logName), "| live spent ")
 }
 
 func wantCell(t *testing.T, db *redis.DB, name string, version uint64, value string) {

@@ -124,17 +124,18 @@ func (l *Log) walk(ctx context.Context, c *cursor, fn func(store.Record) error) 
 }
 
 // spent says what may go: which records by themselves, and which markers by what the
-// rest of the log looks like.
+// rest of the log looks like. It speaks of the log up to where it ended then.
 type spent struct {
 	now     time.Time
 	last    store.Position
+	over    bool // the last was passed: what follows came since, and one of it is the last now
 	markers map[store.Lineage]bool
 	due     bool // something may
 	next    quiet
 }
 
 func (s *spent) covers(r *store.Record) bool {
-	if r.Position == s.last {
+	if s.over || r.Position == s.last {
 		return false // appends and readers hold on to it
 	}
 	if r.Marker {
@@ -241,6 +242,7 @@ func (t *trimmer) trim(ctx context.Context) (int, error) {
 			t.finish()
 			t.run = note{}
 		}
+		t.over = t.over || r.Position == t.last
 		t.before, t.mac = r.Position, c.chain.MAC()
 		if len(t.batch.ids) < trimBatch {
 			return nil
