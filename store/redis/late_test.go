@@ -6,6 +6,7 @@ import (
 
 	"github.com/writbroker/writ/store"
 	"github.com/writbroker/writ/store/redis"
+	"github.com/writbroker/writ/store/storetest"
 )
 
 // Of two who go on from one version at once, one does: also where the other learned of the
@@ -71,6 +72,25 @@ func TestTrimBesideAnAppend(t *testing.T) {
 		t.Errorf("%d went; the tail is %+v, want %v", n, got, at)
 	}
 	wantLog(t, b.open(t).Log(logName), "| live spent ")
+}
+
+// An answer of an instance that is no more, seen after others have met the next, does not
+// make this process forget what it has seen there.
+func TestAnswerOfAnInstanceThatIsNoMore(t *testing.T) {
+	t.Parallel()
+	b, dial := paused(t)
+	l, at := opened(t, b.open(t))
+	add(t, l, at, "a")
+	dial.afterNextRead(func() {
+		b.primary(t).FlushAll(t)
+		at, err := l.Open(t.Context(), tail(t, l), entries("a"))
+		must(t, err)
+		add(t, l, at, "b", "c")
+	})
+	tail(t, l)
+	editLog(t, b.primary(t).Client(), logName, func(raw *storetest.RawLog) { delete(raw.Records, 4) })
+	_, err := l.Tail(t.Context())
+	wantErr(t, err, store.ErrRollback)
 }
 
 func wantCell(t *testing.T, db *redis.DB, name string, version uint64, value string) {

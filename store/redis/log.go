@@ -78,7 +78,7 @@ func (l *Log) Append(ctx context.Context, at store.Position, entries ...store.En
 	case done:
 		after.index += uint64(len(records))
 		after.top = after.id()
-		l.wrote(after, instance)
+		l.wrote(after, instance, instance)
 		return after.chain.Position(), nil
 	case t.Position != at:
 		err = &store.ConflictError{Want: at, Tail: t}
@@ -159,10 +159,10 @@ func parseTop(top string) uint64 {
 	return n
 }
 
-func (l *Log) wrote(e end, instance string) {
+func (l *Log) wrote(e end, instance, known string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.saw(e, instance, true)
+	l.saw(e, instance, known, true)
 }
 
 const (
@@ -201,7 +201,7 @@ func (l *Log) Open(ctx context.Context, seen store.Tail, restore []store.Entry) 
 	after := end{index: s.base + uint64(len(records)), chain: chain}
 	after.top = after.id()
 	l.hint(s.lineage, s.base)
-	l.wrote(after, owner)
+	l.wrote(after, owner, t.Instance)
 	return chain.Position(), nil
 }
 

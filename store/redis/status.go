@@ -138,18 +138,24 @@ func (l *Log) observe(out any, instance string) (end, store.Tail, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if st.lost && st.instance == instance {
-		l.seen, l.open, l.tainted = watermark{end: e, instance: st.instance}, false, t.Lineage
+		if l.seen.instance == instance {
+			l.seen, l.open, l.tainted = watermark{end: e, instance: instance}, false, t.Lineage
+		}
 		return e, t, l.fault(&e, store.ErrRollback)
 	}
-	l.saw(e, st.instance, t.Open)
+	l.saw(e, st.instance, instance, t.Open)
 	t.Open = t.Open && t.Lineage != l.tainted
 	return e, t, nil
 }
 
-// saw moves the watermark. The caller holds mu.
-func (l *Log) saw(e end, instance string, open bool) {
-	if instance == l.seen.instance && e.index < l.seen.index {
+// saw moves the watermark to what an instance said, to whom one was asked that was known by
+// then. The caller holds mu.
+func (l *Log) saw(e end, instance, known string, open bool) {
+	switch {
+	case instance == l.seen.instance && e.index < l.seen.index:
 		return // an answer that came late
+	case instance != l.seen.instance && known != l.seen.instance:
+		return // others have found another instance meanwhile: the next answer tells which is the later
 	}
 	l.seen = watermark{end: e, instance: instance}
 	l.open = open
