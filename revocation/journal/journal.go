@@ -294,9 +294,10 @@ func (j *Journal) recordLocal(events []revocation.Event) error {
 
 // appendToLogOnly is the way without a journal file.
 func (j *Journal) appendToLogOnly(ctx context.Context, events []revocation.Event, cause error) (Result, error) {
+	held := make([]*hold, len(events))
 	j.mu.Lock()
 	for i := range events {
-		j.pending.hold(&events[i])
+		held[i] = j.pending.hold(&events[i])
 	}
 	j.mu.Unlock()
 	bounded, cancel := context.WithTimeout(ctx, j.cfg.LogTimeout)
@@ -305,8 +306,8 @@ func (j *Journal) appendToLogOnly(ctx context.Context, events []revocation.Event
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	missing := false
-	for i := range events {
-		missing = j.pending.release(keyOf(&events[i])) || missing
+	for _, h := range held {
+		missing = j.pending.release(h) || missing
 	}
 	if !missing {
 		return j.result(events), nil

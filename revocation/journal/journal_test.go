@@ -104,6 +104,40 @@ func TestWithoutAJournalFile(t *testing.T) {
 	}
 }
 
+// Two who lift the same rule while there is no journal file: the one that gives up takes nothing
+// back of what the other waits for, who is not told that it was done unless it was.
+func TestWhoGivesUpTakesNothingBackOfAnother(t *testing.T) {
+	for name, down := range map[string]bool{"log answers": false, "log goes away": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			a := s.replica("a", 0, nil)
+			s.sync(a)
+			rule := s.revoke(a, "log")
+			lift := func(ctx context.Context, id uint64) (jrnl.Result, error) {
+				return a.Append(ctx, nil, []revocation.Lift{{ID: simID(2, id), RuleID: rule.ID, At: simStart}})
+			}
+			gone, cancel := context.WithCancel(t.Context())
+			cancel()
+			a.log.fault = func(string) (error, bool) { // while the other follows the log
+				a.log.fault = nil
+				if _, err := lift(gone, 1); !errors.Is(err, jrnl.ErrUnavailable) {
+					t.Errorf("the one that gave up: %v", err)
+				}
+				a.log.down.Store(down)
+				return nil, false
+			}
+			res, err := lift(t.Context(), 2)
+			_, lifted := a.index.Lifted(rule.ID)
+			if down && !errors.Is(err, jrnl.ErrUnavailable) || !down && (err != nil || res.Durability != jrnl.DurableLog || !lifted) {
+				t.Errorf("the other: %+v, %v; lifted: %v", res, err, lifted)
+			}
+			if a.Pending() != 0 {
+				t.Errorf("%d pending", a.Pending())
+			}
+		})
+	}
+}
+
 func TestFailingDisk(t *testing.T) {
 	for _, op := range []string{"write", "sync"} {
 		t.Run(op, func(t *testing.T) {

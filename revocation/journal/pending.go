@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"slices"
 	"time"
 
 	"github.com/writbroker/writ/revocation"
@@ -28,48 +29,83 @@ func keyOf(e *revocation.Event) key {
 
 // pending is what is known here and not in the log, in the order in which it came.
 type pending struct {
-	set   map[key]bool
-	order []key // may name what is no longer in set
-	// held is what enters the index only with the log, for want of a journal file.
-	held map[key]revocation.Event
+	set   map[key]bool // what is in the index
+	order []key        // may name what is pending no more
+	named map[key]bool // what order names
+	// held is what enters the index only with the log, for want of a journal file. Several
+	// callers may hold the same.
+	held map[key][]*hold
+}
+
+// hold is one caller's event on its way into the log.
+type hold struct {
+	event   revocation.Event
+	entered bool // it is in the log
 }
 
 func (p *pending) init() {
-	p.set, p.held = map[key]bool{}, map[key]revocation.Event{}
+	p.set, p.named, p.held = map[key]bool{}, map[key]bool{}, map[key][]*hold{}
 }
 
-func (p *pending) len() int { return len(p.set) }
+func (p *pending) len() int {
+	n := len(p.set)
+	for k := range p.held {
+		if !p.set[k] {
+			n++
+		}
+	}
+	return n
+}
 
-func (p *pending) has(k key) bool { return p.set[k] }
+func (p *pending) has(k key) bool { return p.set[k] || len(p.held[k]) > 0 }
 
 func (p *pending) add(k key) {
-	if !p.set[k] {
-		p.set[k] = true
+	p.set[k] = true
+	p.name(k)
+}
+
+func (p *pending) name(k key) {
+	if !p.named[k] {
+		p.named[k] = true
 		p.order = append(p.order, k)
 	}
 }
 
-func (p *pending) hold(e *revocation.Event) {
-	p.held[keyOf(e)] = *e
-	p.add(keyOf(e))
+func (p *pending) hold(e *revocation.Event) *hold {
+	k, h := keyOf(e), &hold{event: *e}
+	p.held[k] = append(p.held[k], h)
+	p.name(k)
+	return h
 }
 
-// release gives up what is held; it reports whether it was still pending.
-func (p *pending) release(k key) bool {
+// release gives up what one caller holds, and leaves what others do; it reports whether it
+// was still pending.
+func (p *pending) release(h *hold) bool {
+	if h.entered {
+		return false
+	}
+	k := keyOf(&h.event)
+	left := slices.DeleteFunc(p.held[k], func(other *hold) bool { return other == h })
+	if p.held[k] = left; len(left) == 0 {
+		delete(p.held, k)
+	}
+	return true
+}
+
+// remove takes off what is in the log now, whoever holds it.
+func (p *pending) remove(k key) {
+	for _, h := range p.held[k] {
+		h.entered = true
+	}
 	delete(p.held, k)
-	was := p.set[k]
 	delete(p.set, k)
-	return was
 }
 
-func (p *pending) remove(k key) { p.release(k) }
-
+// clear forgets all but what is held.
 func (p *pending) clear() {
-	held := p.held
-	p.init()
-	p.order = nil
-	for _, e := range held {
-		p.hold(&e)
+	p.set, p.named, p.order = map[key]bool{}, map[key]bool{}, nil
+	for k := range p.held {
+		p.name(k)
 	}
 }
 
@@ -84,27 +120,27 @@ func (p *pending) events(x *revocation.Index, limit int, withHeld bool) []revoca
 			kept = append(kept, p.order[i:]...)
 			break
 		}
-		if !p.set[k] {
-			continue
-		}
-		if k.kind == revocation.KindLineage && lineages == nil {
+		if p.set[k] && k.kind == revocation.KindLineage && lineages == nil {
 			lineages = map[uint64]revocation.Lineage{}
 			for _, g := range x.Lineages() {
 				lineages[g.ID] = g
 			}
 		}
-		e, held := p.held[k]
-		if !held {
-			var ok bool
-			if e, ok = stands(x, k, lineages); !ok {
-				delete(p.set, k)
+		if p.set[k] {
+			if e, ok := stands(x, k, lineages); ok {
+				kept, out = append(kept, k), append(out, e)
 				continue
 			}
+			delete(p.set, k)
 		}
-		kept = append(kept, k)
-		if !held || withHeld {
-			out = append(out, e)
+		if held := p.held[k]; len(held) > 0 {
+			kept = append(kept, k)
+			if withHeld {
+				out = append(out, held[0].event)
+			}
+			continue
 		}
+		delete(p.named, k)
 	}
 	p.order = kept
 	return out
