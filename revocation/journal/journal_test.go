@@ -276,6 +276,59 @@ func TestReplacedFileHoldsTheSame(t *testing.T) {
 	}
 }
 
+// A file that is replaced while the log is read holds what was read beyond the place that it
+// names, and says so: what the log loses of it is put back after a kill.
+func TestFileReplacedWhileTheLogIsRead(t *testing.T) {
+	s := newStage(t)
+	disk := newMemFS()
+	a, b := s.replica("a", 0, disk), s.replica("b", 0, newMemFS())
+	s.sync(a, b)
+	behind := s.data.fork(s.data.len())
+	var rules []revocation.Rule
+	for i := range uint64(1000) {
+		rules = append(rules, revocation.Rule{ID: simID(5, i), Selector: revocation.SelectRole, Value: "x", CreatedAt: simStart, ExpiresAt: simStart.Add(time.Hour)})
+	}
+	_, err := b.Append(t.Context(), rules, nil)
+	must(t, err)
+	reads := 0
+	stands, resume, synced := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	a.log.fault = func(call string) (error, bool) {
+		if call != "read" {
+			return nil, false
+		}
+		if reads++; reads == 2 { // there is more to come: what was read is not in the file yet
+			close(stands)
+			<-resume
+			return errDown, false
+		}
+		return nil, false
+	}
+	disk.fault = func(string) error { // the new file begins
+		disk.fault = nil
+		go func() { synced <- a.Sync(t.Context()) }()
+		select {
+		case <-stands:
+		case <-time.After(30 * time.Second):
+			t.Error("the log was not read")
+		}
+		return nil
+	}
+	must(t, a.Replace())
+	disk.kill(nil)
+	close(resume)
+	if err := <-synced; err == nil {
+		t.Fatal("the log did not fail")
+	}
+	s.data = behind
+	a = s.replica("a", 0, disk)
+	s.sync(a)
+	fresh := s.replica("fresh", 0, nil)
+	s.sync(fresh)
+	if a.index.Len() == 0 || fresh.index.Len() != a.index.Len() || a.Pending() != 0 {
+		t.Errorf("%d rules here with %d pending, and %d in the log", a.index.Len(), a.Pending(), fresh.index.Len())
+	}
+}
+
 func TestSlowSubscriberIsCut(t *testing.T) {
 	s := newStage(t)
 	x := revocation.NewIndex(revocation.Options{})

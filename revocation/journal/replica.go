@@ -159,6 +159,11 @@ func (j *Journal) replace() (err error) {
 	if err != nil {
 		return err
 	}
+	if len(j.behind) > 0 {
+		// What was read beyond the cursor is in the copy: a file that did not say so would never
+		// have it put back.
+		tail = append(tail, j.behind)
+	}
 	for _, payload := range tail {
 		if err := out.put(payload); err != nil {
 			out.discard()
@@ -179,7 +184,7 @@ func (j *Journal) replace() (err error) {
 	if j.file != nil {
 		_ = j.file.file.Close()
 	}
-	j.file, j.live = file, file.size
+	j.file, j.live, j.behind = file, file.size, nil
 	return nil
 }
 
