@@ -126,11 +126,26 @@ func (a *Acks) Report(ack Ack) bool {
 	if v == nil {
 		return a.reportElsewhere(ack, now)
 	}
-	v.reached(ack.Position, now)
-	v.applied(ack.Local, now)
-	v.holds(ack.Keys, now)
+	a.take(v, ack, now)
 	a.told()
 	return true
+}
+
+// take notes what a verifier itself has said. One that was on its way for long, and comes after
+// a later one, does not set back.
+func (a *Acks) take(v *verifierAcks, ack Ack, now time.Time) (late bool) {
+	v.applied(ack.Local, now)
+	if late = a.late(v, ack.Position); !late {
+		v.reached(ack.Position, now)
+		v.holds(ack.Keys, now)
+	}
+	return late
+}
+
+// late reports whether a verifier has acknowledged more than a position.
+func (a *Acks) late(v *verifierAcks, position token.Rev) bool {
+	at := v.state.Position
+	return !position.IsZero() && !at.IsZero() && position != at && a.covers(at, position)
 }
 
 // reached notes the position that a verifier has acknowledged.

@@ -11,8 +11,20 @@ import (
 	"github.com/writbroker/writ/token"
 )
 
+// An acknowledgement that was held up on its way, and comes after a later one, takes nothing back.
+func TestAckThatComesLate(t *testing.T) {
+	acks := revocation.NewAcks(time.Now, func(a, b token.Rev) bool { return a.Seq >= b.Seq })
+	defer acks.Join("v", "warehouse", "p")()
+	for _, seq := range []uint64{6, 5} {
+		acks.Report(revocation.Ack{Verifier: "v", Position: token.Rev{Lineage: 1, Seq: seq}})
+	}
+	if s := acks.Status(token.Rev{Lineage: 1, Seq: 6}, "", time.Now()); s.Count != 1 {
+		t.Errorf("status %+v", s)
+	}
+}
+
 func TestLackingAKey(t *testing.T) {
-	at := token.Rev{Lineage: 1, Seq: 5}
+	at, later := token.Rev{Lineage: 1, Seq: 5}, token.Rev{Lineage: 1, Seq: 6}
 	many := make([]string, 100)
 	for i := range many {
 		many[i] = fmt.Sprintf("made-up-%03d", i)
@@ -27,6 +39,7 @@ func TestLackingAKey(t *testing.T) {
 		"no keys are named":        {[]revocation.Ack{{Position: at}}, "silent"},
 		"it came":                  {[]revocation.Ack{{Position: at, Keys: []string{"k1"}}, {Position: at, Keys: []string{"k2"}}}, ""},
 		"it went":                  {[]revocation.Ack{{Position: at, Keys: []string{"k2"}}, {Position: at, Keys: []string{"k1"}}}, "behind"},
+		"what comes late":          {[]revocation.Ack{{Position: later, Keys: []string{"k1", "k2"}}, {Position: at, Keys: []string{"k1"}}}, ""},
 		"named before a position":  {[]revocation.Ack{{Keys: []string{"k2"}}}, ""},
 		"behind more than is kept": {[]revocation.Ack{{Position: at, Keys: append(slices.Clone(many), "k2")}}, "behind"},
 		"longer than a kid":        {[]revocation.Ack{{Position: at, Keys: []string{"k2" + strings.Repeat("x", 64)}}}, "silent"},

@@ -116,17 +116,15 @@ func (a *Acks) reportElsewhere(ack Ack, now time.Time) bool {
 	if a.alone {
 		return false
 	}
-	known := false
+	known, late := false, false
 	for _, r := range a.remotes {
 		if v := r.verifiers[ack.Verifier]; v != nil {
 			known = true
-			v.reached(ack.Position, now)
-			v.applied(ack.Local, now)
-			v.holds(ack.Keys, now)
+			late = a.take(v, ack, now) || late
 		}
 	}
-	if !known {
-		return false
+	if !known || late {
+		return known
 	}
 	f := a.forward[ack.Verifier]
 	if f == nil {
@@ -249,7 +247,7 @@ func (a *Acks) advance(v *verifierAcks, r Reached, now time.Time) {
 		return
 	}
 	v.holds(r.Keys, now.Add(-r.Ago))
-	if r.Position.IsZero() || r.Position != v.state.Position && !v.state.Position.IsZero() && a.covers(v.state.Position, r.Position) {
+	if r.Position.IsZero() || a.late(v, r.Position) {
 		return
 	}
 	v.reached(r.Position, now.Add(-r.Ago))

@@ -197,6 +197,27 @@ func TestLateNewsDoesNotSetBack(t *testing.T) {
 	}
 }
 
+// TestAckThatWasHeldUp: an acknowledgement that a replica was given long ago, and takes only after
+// a later one, is not what the others are told.
+func TestAckThatWasHeldUp(t *testing.T) {
+	acks := revocation.NewAcks(time.Now, covers)
+	acks.SetRoster("b", revocation.Roster{Version: 3, Verifiers: []revocation.VerifierState{{ID: "v"}}})
+	older, newer := token.Rev{Lineage: 1, Seq: 1}, token.Rev{Lineage: 1, Seq: 2}
+	for _, ack := range []revocation.Ack{{Position: newer, Keys: []string{"k1", "k2"}}, {Position: older, Keys: []string{"k1"}}} {
+		ack.Verifier = "v"
+		if !acks.Report(ack) {
+			t.Errorf("not taken: %+v", ack)
+		}
+	}
+	if s := acks.Status(newer, "", time.Now()); s.Count != 1 {
+		t.Errorf("status %+v", s)
+	}
+	_, p := acks.Export(0)
+	if len(p.Forwarded) != 1 || p.Forwarded[0].Position != newer || len(p.Forwarded[0].Keys) != 2 {
+		t.Errorf("the others are told %+v", p.Forwarded)
+	}
+}
+
 // flaky is a store that can go away, and back in time.
 type flaky struct {
 	store.Cell
