@@ -230,8 +230,8 @@ func (j *Journal) Heartbeat() revocation.Heartbeat {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	h := revocation.Heartbeat{Position: j.cfg.Index.Position(), ConfirmedAgoMS: -1, Replica: j.cfg.Replica, Pending: j.pending.len()}
-	if j.confirmed.Load() != nil {
-		ago := j.Staleness(j.cfg.Now())
+	if at := j.confirmed.Load(); at != nil { // once: it may be taken back meanwhile
+		ago := staleness(*at, j.cfg.Now())
 		h.ConfirmedAgoMS = (ago + time.Millisecond - 1).Milliseconds() // rounded up: never younger than it is
 	}
 	return h

@@ -89,6 +89,7 @@ type Journal struct {
 	cur     cursor
 	pending pending
 	file    *frames // nil where there is none, or it failed
+	leaving bool    // what is accepted from now on must enter the log first
 	tail    [][]byte
 	behind  []byte // read from the log, and not in the file yet; empty but in readTo
 	ahead   bool   // while recovering: the file holds more than the log did up to the cursor
@@ -272,6 +273,9 @@ func (j *Journal) recordLocal(events []revocation.Event) error {
 	if j.file == nil {
 		return errNoFile
 	}
+	if j.leaving {
+		return errLeaving
+	}
 	var payload []byte
 	for i := range events {
 		var err error
@@ -361,7 +365,11 @@ func (j *Journal) Staleness(now time.Time) time.Duration {
 	if at == nil {
 		return 1<<63 - 1
 	}
-	return max(now.Sub(*at), now.Round(0).Sub(at.Round(0)), 0)
+	return staleness(*at, now)
+}
+
+func staleness(at, now time.Time) time.Duration {
+	return max(now.Sub(at), now.Round(0).Sub(at.Round(0)), 0)
 }
 
 // Pending is the number of rules and lifts that are not in the log yet.

@@ -306,17 +306,13 @@ func TestFileReplacedWhileTheLogIsRead(t *testing.T) {
 	disk.fault = func(string) error { // the new file begins
 		disk.fault = nil
 		go func() { synced <- a.Sync(t.Context()) }()
-		select {
-		case <-stands:
-		case <-time.After(30 * time.Second):
-			t.Error("the log was not read")
-		}
+		await(t, "the log is read", stands)
 		return nil
 	}
 	must(t, a.Replace())
 	disk.kill(nil)
 	close(resume)
-	if err := <-synced; err == nil {
+	if err := await(t, "the log fails", synced); err == nil {
 		t.Fatal("the log did not fail")
 	}
 	s.data = behind
@@ -328,6 +324,94 @@ func TestFileReplacedWhileTheLogIsRead(t *testing.T) {
 		t.Errorf("%d rules here with %d pending, and %d in the log", a.index.Len(), a.Pending(), fresh.index.Len())
 	}
 }
+
+// A heartbeat that is made while the log turns out to have lost a position says what was so
+// before that, or never.
+func TestHeartbeatWhileTheLogIsLost(t *testing.T) {
+	s := newStage(t)
+	var during func()
+	clock := func() time.Time {
+		if fn := during; fn != nil {
+			during = nil
+			fn()
+		}
+		return simStart
+	}
+	a := &replica{log: &memLog{data: s.data}, index: revocation.NewIndex(revocation.Options{})}
+	a.Journal = openJournal(s, config{Dir: simDir, FS: newMemFS(), Log: a.log, Index: a.index, Now: clock})
+	s.sync(a)
+	stands, resume, synced := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	a.log.fault = func(call string) (error, bool) {
+		if call != "read" {
+			return nil, false
+		}
+		a.log.fault = nil
+		close(stands)
+		<-resume
+		return store.ErrUnknownPosition, false
+	}
+	go func() { synced <- a.Sync(t.Context()) }()
+	await(t, "the log is read", stands)
+	during = func() { // it was asked whether there is a confirmation, and not yet which
+		close(resume)
+		for end := time.Now().Add(30 * time.Second); a.Staleness(simStart) == 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Error("the position was not lost")
+				return
+			}
+		}
+	}
+	if ago := a.Heartbeat().ConfirmedAgoMS; ago != 0 && ago != -1 {
+		t.Errorf("confirmed %d ms ago", ago)
+	}
+	must(t, await(t, "the log was read again", synced))
+}
+
+func await[T any](t *testing.T, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(30 * time.Second):
+		t.Errorf("not after 30 s: %s", what)
+	}
+	return v
+}
+
+// Who has told the others not to wait for him accepts nothing that he alone would know.
+func TestWhatIsAppendedAfterLeaving(t *testing.T) {
+	s := newStage(t)
+	a := &replica{log: &memLog{data: s.data}, index: revocation.NewIndex(revocation.Options{})}
+	left := &leaving{}
+	a.Journal = openJournal(s, config{Dir: simDir, FS: newMemFS(), Log: a.log, Index: a.index, Now: s.clock(0), Roll: left})
+	s.sync(a)
+	var err error
+	left.during = func() {
+		a.log.down.Store(true)
+		r := revocation.Rule{ID: simID(3, 3), Selector: revocation.SelectAll, CreatedAt: simStart, ExpiresAt: simStart.Add(time.Hour)}
+		_, err = a.Append(t.Context(), []revocation.Rule{r}, nil)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	must(t, a.Run(stopped))
+	if left.during != nil || !errors.Is(err, jrnl.ErrUnavailable) {
+		t.Errorf("accepted by a replica that has left: %v", err)
+	}
+}
+
+// leaving is a roll of one replica, which does something as it leaves.
+type leaving struct{ during func() }
+
+func (*leaving) Read(context.Context) error { return nil }
+
+func (*leaving) Vouch(context.Context, store.Position) (time.Time, error) { return simStart, nil }
+
+func (l *leaving) Leave(context.Context, store.Position) error {
+	l.during()
+	l.during = nil
+	return nil
+}
+
+func (*leaving) Hurried() bool { return false }
 
 func TestSlowSubscriberIsCut(t *testing.T) {
 	s := newStage(t)

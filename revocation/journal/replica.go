@@ -14,7 +14,10 @@ import (
 	"github.com/writbroker/writ/store"
 )
 
-var errNoFile = errors.New("there is no journal file, or it failed")
+var (
+	errNoFile  = errors.New("there is no journal file, or it failed")
+	errLeaving = errors.New("this replica stops, and nobody waits for what it alone knows")
+)
 
 const (
 	frameTarget = 1 << 20 // size of the frames of a replacement
@@ -256,20 +259,30 @@ func (j *Journal) Run(ctx context.Context) error {
 	return nil
 }
 
-// leave tells the other replicas not to wait for this one, if everything is in the log.
+// leave tells the other replicas not to wait for this one, if everything is in the log. A request
+// that outlived its server may append still: to the log, or not at all.
 func (j *Journal) leave(ctx context.Context) {
 	if j.cfg.Roll == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, j.cfg.LogTimeout)
 	defer cancel()
+	j.setLeaving(true)
 	err := j.Sync(ctx)
 	if err == nil {
 		err = j.cfg.Roll.Leave(ctx, position(j.position()))
+	} else {
+		j.setLeaving(false) // they do wait
 	}
 	if err != nil {
 		j.cfg.Logger.WarnContext(ctx, "the other replicas will wait for this one", "error", err)
 	}
+}
+
+func (j *Journal) setLeaving(leaving bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.leaving = leaving
 }
 
 // maintain replaces a file that has grown, or failed.
