@@ -7,3 +7,6 @@ func AppendProgress(dst []byte, p *revocation.Progress) []byte { return appendPr
 
 // DecodeProgress is decodeProgress.
 func DecodeProgress(data []byte) (revocation.Progress, error) { return decodeProgress(data) }
+
+// EncodeRoster is encodeRoster.
+func EncodeRoster(r *revocation.Roster) ([]byte, error) { return encodeRoster(r) }

@@ -54,11 +54,18 @@ type Fleet struct {
 	cfg Config
 
 	mu       sync.Mutex
-	watchers map[string]context.CancelFunc // guarded by mu: a replica that is followed
+	watchers map[string]*watcher      // guarded by mu: a replica that is followed
+	ending   map[string]chan struct{} // guarded by mu: one that is no more; closed when its watcher has ended
 
 	// The teller's own.
 	versions map[string]uint64
 	roster   uint64 // that the others can read
+}
+
+// watcher follows one replica.
+type watcher struct {
+	stop context.CancelFunc
+	done chan struct{} // closed when it has ended
 }
 
 // New checks the configuration.
@@ -72,7 +79,7 @@ func New(c Config) (*Fleet, error) {
 	if c.Every < 0 || c.KeepAlive < 0 || c.Expire < 0 {
 		return nil, errors.New("fleet: a duration is negative")
 	}
-	return &Fleet{cfg: c, watchers: map[string]context.CancelFunc{}, versions: map[string]uint64{}}, nil
+	return &Fleet{cfg: c, watchers: map[string]*watcher{}, ending: map[string]chan struct{}{}, versions: map[string]uint64{}}, nil
 }
 
 // Run tells and follows until ctx ends, and returns nil then. A store that is away stops
@@ -221,14 +228,18 @@ func (f *Fleet) list(ctx context.Context) ([]string, uint64, error) {
 	return nil, 0, fmt.Errorf("entering list of replicas: %w", store.ErrConflict)
 }
 
-// watch begins to follow those that are new in the list, and ends with those that left it.
+// watch begins to follow those that are new in the list, and ends with those that left it. One
+// that comes back is followed when the watcher that it had has ended: a call to the store may
+// outlast its cancelling, and what came of it would be taken for the replica's latest.
 func (f *Fleet) watch(ctx context.Context, g *errgroup.Group, list []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for replica, stop := range f.watchers {
+	maps.DeleteFunc(f.ending, func(_ string, done chan struct{}) bool { return closed(done) })
+	for replica, w := range f.watchers {
 		if !slices.Contains(list, replica) {
-			stop()
+			w.stop()
 			delete(f.watchers, replica)
+			f.ending[replica] = w.done
 		}
 	}
 	for _, replica := range list {
@@ -236,13 +247,28 @@ func (f *Fleet) watch(ctx context.Context, g *errgroup.Group, list []string) {
 			continue
 		}
 		inner, stop := context.WithCancel(ctx)
-		f.watchers[replica] = stop
+		w := &watcher{stop: stop, done: make(chan struct{})}
+		f.watchers[replica] = w
+		before := f.ending[replica]
 		g.Go(func() error {
+			defer close(w.done)
 			defer stop()
+			if before != nil {
+				<-before
+			}
 			f.follow(inner, replica)
 			f.cfg.Acks.Drop(replica)
 			return nil
 		})
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -296,6 +297,87 @@ func TestSilentReplicaIsForgotten(t *testing.T) {
 	eventually(t, "a forgets it", func() bool { return len(a.Verifiers()) == 0 })
 	dies.away.Store(false)
 	eventually(t, "a sees it again", func() bool { return len(a.Verifiers()) == 1 })
+}
+
+// stuck is a store in which the first wait for one cell does not end when it is cancelled.
+type stuck struct {
+	store.Cell
+	name              string
+	first             atomic.Bool
+	cancelled, resume chan struct{}
+	list              atomic.Uint64 // the version of the list of replicas after which is waited
+}
+
+func (s *stuck) Watch(ctx context.Context, name string, after uint64) (store.Versioned, error) {
+	if name == "replicas" {
+		s.list.Store(after)
+	}
+	if name == s.name && s.first.CompareAndSwap(false, true) {
+		<-ctx.Done()
+		close(s.cancelled)
+		<-s.resume
+		return store.Versioned{}, ctx.Err()
+	}
+	return s.Cell.Watch(ctx, name, after)
+}
+
+// TestReplicaThatComesBack: what is left of following it before does not take away what it
+// tells now.
+func TestReplicaThatComesBack(t *testing.T) {
+	cell := open(t)
+	s := &stuck{Cell: cell, name: "progress/b", cancelled: make(chan struct{}), resume: make(chan struct{})}
+	put := func(name string, value []byte) uint64 {
+		v, err := cell.Get(t.Context(), name)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			t.Fatal(err)
+		}
+		version, err := cell.Swap(t.Context(), name, v.Version, value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return version
+	}
+	list := func(replicas ...string) uint64 {
+		var entries []string
+		for _, name := range replicas {
+			entries = append(entries, fmt.Sprintf("%q:%d", name, time.Now().Unix()))
+		}
+		return put("replicas", []byte("{"+strings.Join(entries, ",")+"}"))
+	}
+	list("a", "b")
+	acks := revocation.NewAcks(time.Now, covers)
+	f, err := fleet.New(fleet.Config{Replica: "a", Cell: s, Acks: acks, Now: time.Now, Logger: slog.New(slog.DiscardHandler), Expire: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	resume := sync.OnceFunc(func() { close(s.resume) })
+	t.Cleanup(resume)
+	eventually(t, "b is followed", s.first.Load)
+	list("a")
+	select {
+	case <-s.cancelled:
+	case <-time.After(30 * time.Second):
+		t.Fatal("b is followed for ever")
+	}
+	roster, err := fleet.EncodeRoster(&revocation.Roster{Version: 3, Verifiers: []revocation.VerifierState{{ID: "v"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put("verifiers/b", roster)
+	put("progress/b", fleet.AppendProgress(nil, &revocation.Progress{Roster: 3, Reached: []revocation.Reached{{Ago: -1}}}))
+	back := list("a", "b")
+	eventually(t, "b is in the list", func() bool { return s.list.Load() == back })
+	time.Sleep(100 * time.Millisecond) // for what was told to be taken already, which it should not be
+	resume()
+	time.Sleep(100 * time.Millisecond) // for it to be dropped, which it should not be either
+	eventually(t, "a sees its verifier", func() bool { return len(acks.Verifiers()) == 1 })
 }
 
 func FuzzProgress(f *testing.F) {
