@@ -2,8 +2,10 @@ package audit_test
 
 import (
 	"context"
+	"crypto"
 	"encoding/json"
 	"errors"
+	"io"
 	"math"
 	"reflect"
 	"slices"
@@ -382,6 +384,61 @@ func TestStrangersAreCountedAndCostNoSync(t *testing.T) {
 		}
 		wantWhole(t, verify(t, files))
 	})
+}
+
+// brokenSigner is a signer that can fail.
+type brokenSigner struct {
+	crypto.Signer
+	broken *atomic.Bool
+}
+
+func (s brokenSigner) Sign(r io.Reader, message []byte, o crypto.SignerOpts) ([]byte, error) {
+	if s.broken.Load() {
+		return nil, errors.New("the records key is away")
+	}
+	return s.Signer.Sign(r, message, o)
+}
+
+// Counts whose record was not written are added to those that came meanwhile.
+func TestStrangersAreCountedThoughAWriteFails(t *testing.T) {
+	for _, what := range []string{"write", "signature"} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var disk, key atomic.Bool
+				var l *audit.Log
+				count := func() { l.Unauthenticated(audit.KindExchange, "invalid_client", "203.0.113.9") }
+				files := &crashfs.FS{}
+				files.Hook = func(op crashfs.Op, _ string) error {
+					if op == crashfs.OpWrite && disk.Load() {
+						count()
+						return errors.New("no space left on device")
+					}
+					return nil
+				}
+				l = open(t, audit.Config{FS: files, Signer: brokenSigner{signer(1), &key}})
+				time.Sleep(time.Hour) // a record and a checkpoint are due
+				count()
+				disk.Store(what == "write")
+				key.Store(what == "signature")
+				if _, err := l.Append(t.Context(), event()); !errors.Is(err, audit.ErrUnavailable) {
+					t.Fatalf("append: %v", err)
+				}
+				disk.Store(false)
+				key.Store(false)
+				count()
+				time.Sleep(time.Hour)
+				appendN(t, l, "after")
+				want := map[string]string{"write": "3", "signature": "2"}[what]
+				got := query(t, files, audit.Filter{Kind: audit.KindUnauthenticated})
+				if len(got) != 1 || got[0].Detail["exchange invalid_client"] != want || got[0].RemoteIP != "203.0.113.9" {
+					t.Errorf("recorded %+v, want %s", got, want)
+				}
+				if err := l.Close(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
 }
 
 // anchors is a place for checkpoints that can be down.

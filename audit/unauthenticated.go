@@ -15,25 +15,32 @@ const (
 // takes constant memory, and at most a record a minute.
 type strangers struct {
 	mu     sync.Mutex
-	counts map[[2]string]uint64 // guarded by mu
-	sample string               // guarded by mu: one remote address
-	last   time.Time            // guarded by mu: of the last record
+	counts map[string]uint64 // guarded by mu: by kind and code
+	sample string            // guarded by mu: one remote address
+	last   time.Time         // guarded by mu: of the last record
 }
 
 func (s *strangers) count(kind Kind, code, remoteIP string) {
-	k := [2]string{string(kind), code}
+	name := string(kind)
+	if code != "" {
+		name += " " + code
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.counts == nil {
-		s.counts = map[[2]string]uint64{}
-	}
-	if _, known := s.counts[k]; !known && len(s.counts) >= maxStrangers {
-		k = [2]string{"other", ""}
-	}
-	s.counts[k]++
+	s.add(name, 1)
 	if s.sample == "" {
 		s.sample = remoteIP
 	}
+}
+
+func (s *strangers) add(name string, n uint64) {
+	if s.counts == nil {
+		s.counts = map[string]uint64{}
+	}
+	if _, known := s.counts[name]; !known && len(s.counts) >= maxStrangers {
+		name = "other"
+	}
+	s.counts[name] += n
 }
 
 func (s *strangers) any() bool {
@@ -50,28 +57,23 @@ func (s *strangers) take(now time.Time, force bool) (Event, bool) {
 		return Event{}, false
 	}
 	e := Event{Time: now, Kind: KindUnauthenticated, RemoteIP: s.sample, Detail: map[string]string{}}
-	for k, n := range s.counts {
-		name := k[0]
-		if k[1] != "" {
-			name += " " + k[1]
-		}
+	for name, n := range s.counts {
 		e.Detail[name] = strconv.FormatUint(n, 10)
 	}
 	s.counts, s.sample, s.last = nil, "", now
 	return e, true
 }
 
-// putBack returns counts whose record was not written.
+// putBack returns counts whose record was not written, to those that came since.
 func (s *strangers) putBack(e Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.counts == nil {
-		s.counts = map[[2]string]uint64{}
-	}
 	for name, text := range e.Detail {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err == nil {
-			s.counts[[2]string{name, ""}] += n
+		if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+			s.add(name, n)
 		}
+	}
+	if e.RemoteIP != "" {
+		s.sample = e.RemoteIP
 	}
 }

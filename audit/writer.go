@@ -134,7 +134,7 @@ func (w *writer) wantsCheckpoint(last bool) bool {
 
 // write makes one batch durable, with the checkpoint that is due and the counts of
 // strangers.
-func (w *writer) write(b *batch, last bool) error {
+func (w *writer) write(b *batch, last bool) (err error) {
 	now := w.log.cfg.Now()
 	w.log.busy.Store(max(1, int64(time.Since(w.log.opened))))
 	defer w.log.busy.Store(0)
@@ -149,6 +149,11 @@ func (w *writer) write(b *batch, last bool) error {
 		start = end
 	}
 	counts, counted, err := w.addStrangers(&next, now, last)
+	defer func() {
+		if counted && err != nil {
+			w.log.unknown.putBack(counts)
+		}
+	}()
 	if err != nil {
 		return err
 	}
@@ -158,10 +163,7 @@ func (w *writer) write(b *batch, last bool) error {
 			return err
 		}
 	}
-	if err := w.flush(); err != nil {
-		if counted {
-			w.log.unknown.putBack(counts)
-		}
+	if err = w.flush(); err != nil {
 		return err
 	}
 	first := w.head.seq + 1

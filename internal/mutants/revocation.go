@@ -280,5 +280,35 @@ func (q *check) revoked(`,
 			New:      `			continue`,
 			Packages: []string{journal}, Run: "TestUnreadableRecord",
 		},
+		{
+			Name: "revocation: an acknowledgement that comes late counts", File: "revocation/acks.go",
+			Old:      `position != at && a.covers(at, position)`,
+			New:      `position == at && a.covers(at, position)`,
+			Packages: []string{index}, Run: "^TestAckThatComesLate$",
+		},
+		{
+			Name: "revocation/journal: who gives up takes back what others hold", File: "revocation/journal/pending.go",
+			Old:      `func(other *hold) bool { return other == h })`,
+			New:      `func(other *hold) bool { return true })`,
+			Packages: []string{journal}, Run: "^TestWhoGivesUpTakesNothingBackOfAnother$",
+		},
+		{
+			Name: "revocation/journal: a replaced file hides what it holds beyond its place", File: "revocation/journal/replica.go",
+			Old:      `tail = append(tail, j.behind)`,
+			New:      `_ = tail`,
+			Packages: []string{journal}, Run: "^TestFileReplacedWhileTheLogIsRead$",
+		},
+		{
+			Name: "revocation/journal: a replica that has left accepts what it alone knows", File: "revocation/journal/replica.go",
+			Old:      `	j.setLeaving(true)`,
+			New:      `	j.setLeaving(false)`,
+			Packages: []string{journal}, Run: "^TestWhatIsAppendedAfterLeaving$",
+		},
+		{
+			Name: "revocation/fleet: one that comes back is followed twice", File: "revocation/fleet/fleet.go",
+			Old:      `before := f.ending[replica]`,
+			New:      `before := f.ending[""]`,
+			Packages: []string{"./revocation/fleet"}, Run: "^TestReplicaThatComesBack$",
+		},
 	}
 }

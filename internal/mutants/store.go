@@ -34,6 +34,30 @@ func store() []Mutant {
 			Packages: []string{"./store/redis"}, Run: "^TestCallThatWasUnderWayWhileTheDataWent$",
 		},
 		{
+			Name: "store: a swap goes by what is known since its caller's look", File: "store/redis/cells.go",
+			Old:      "[]string{setKey, cellKey(name), newsKey}, before.head, raw)",
+			New:      "[]string{setKey, cellKey(name), newsKey}, c.state(name).head, raw)",
+			Packages: []string{"./store/redis"}, Run: "^TestSwapFromAVersionThatMovedOnMeanwhile$",
+		},
+		{
+			Name: "store: who learns late of a forgery may write over what was put right", File: "store/redis/cells.go",
+			Old:      "return store.Versioned{Version: before.version}, err",
+			New:      "return store.Versioned{Version: s.version}, err",
+			Packages: []string{"./store/redis"}, Run: "^TestCellThatWasHealedBeforeTheAnswerWasSeen$",
+		},
+		{
+			Name: "store: a trim goes on over what was appended since its plan", File: "store/redis/trim.go",
+			Old:      "t.over = t.over || r.Position == t.last",
+			New:      "t.over = false",
+			Packages: []string{"./store/redis"}, Run: "^TestTrimBesideAnAppend$",
+		},
+		{
+			Name: "store: a late answer puts an instance that is no more in the place of the next", File: "store/redis/status.go",
+			Old:      "case instance != l.seen.instance && known != l.seen.instance:",
+			New:      "case known != known:",
+			Packages: []string{"./store/redis"}, Run: "^TestAnswerOfAnInstanceThatIsNoMore$",
+		},
+		{
 			Name: "store: an alarm is not counted", File: "cmd/writ/internal/app/alarms.go",
 			Old:      "h.total.WithLabelValues(a.Value.String()).Inc()",
 			New:      "h.total.WithLabelValues(a.Value.String()).Add(0)",
@@ -47,14 +71,14 @@ func store() []Mutant {
 		},
 		{
 			Name: "store: a replica trusts the clock that was set back", File: "revocation/journal/journal.go",
-			Old:      "max(now.Sub(*at), now.Round(0).Sub(at.Round(0)), 0)",
+			Old:      "max(now.Sub(at), now.Round(0).Sub(at.Round(0)), 0)",
 			New:      "max(now.Round(0).Sub(at.Round(0)), 0)",
 			Packages: []string{"./revocation/journal"}, Run: "^TestNoClockMakesOldNewsFresh$",
 		},
 		{
 			Name: "store: a replica that slept thinks it is fresh", File: "revocation/journal/journal.go",
-			Old:      "max(now.Sub(*at), now.Round(0).Sub(at.Round(0)), 0)",
-			New:      "max(now.Sub(*at), 0)",
+			Old:      "max(now.Sub(at), now.Round(0).Sub(at.Round(0)), 0)",
+			New:      "max(now.Sub(at), 0)",
 			Packages: []string{"./revocation/journal"}, Run: "^TestNoClockMakesOldNewsFresh$",
 		},
 	}
