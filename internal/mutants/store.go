@@ -34,9 +34,11 @@ func store() []Mutant {
 			Packages: []string{"./store/redis"}, Run: "^TestCallThatWasUnderWayWhileTheDataWent$",
 		},
 		{
-			Name: "store: a swap goes by what is known since its caller's look", File: "store/redis/cells.go",
-			Old:      "[]string{setKey, cellKey(name), newsKey}, before.head, raw)",
-			New:      "[]string{setKey, cellKey(name), newsKey}, c.state(name).head, raw)",
+			Name: "store: a swap writes over a version that is later than its caller's", File: "store/redis/cells.go",
+			Old: `	if s.version != version {
+		return s, fmt.Errorf(`,
+			New: `	if s.version < version {
+		return s, fmt.Errorf(`,
 			Packages: []string{"./store/redis"}, Run: "^TestSwapFromAVersionThatMovedOnMeanwhile$",
 		},
 		{
