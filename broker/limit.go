@@ -19,12 +19,20 @@ type limiter struct {
 
 type limiterShard struct {
 	mu      sync.Mutex
-	buckets map[string]*rate.Limiter
+	buckets map[string]*bucket // guarded by mu, with all that they hold
+}
+
+type bucket struct {
+	*rate.Limiter
+
+	last time.Time // the latest that one was taken at
 }
 
 const (
 	limiterShards   = 16
 	limiterPerShard = 8192 // about 2 MB a shard
+
+	longestWay = time.Minute // more than a request takes until its proofs are checked
 )
 
 // newLimiter returns nil, no limit, for a rate of 0.
@@ -34,17 +42,30 @@ func newLimiter(perSecond float64, burst int) *limiter {
 	}
 	l := &limiter{rate: rate.Limit(perSecond), burst: max(burst, 1), seed: maphash.MakeSeed()}
 	for i := range l.shards {
-		l.shards[i].buckets = map[string]*rate.Limiter{}
+		l.shards[i].buckets = map[string]*bucket{}
 	}
 	return l
 }
 
-// take uses one token of key's bucket. It returns 0, or how long until there is one.
+// take uses one token of key's bucket. It returns 0, or how long until there is one. Callers bring
+// the time at which their requests came, which may be long ago, and in any order.
 func (l *limiter) take(key string, now time.Time) time.Duration {
 	if l == nil {
 		return 0
 	}
-	r := l.bucket(key, now).ReserveN(now, 1)
+	s := l.shard(key)
+	// Held until a token that was not there is given back: of several at once, each would lose it to
+	// the next.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.bucket(key, now, l)
+	// A bucket that went back in time would be filled twice for the time between. What lies far
+	// ahead was taken before the clock went back.
+	if late := b.last.Sub(now); late > 0 && late <= longestWay {
+		now = b.last
+	}
+	b.last = now
+	r := b.ReserveN(now, 1)
 	wait := r.DelayFrom(now)
 	if wait > 0 {
 		r.CancelAt(now)
@@ -56,16 +77,14 @@ func (l *limiter) shard(key string) *limiterShard {
 	return &l.shards[maphash.String(l.seed, key)%limiterShards]
 }
 
-func (l *limiter) bucket(key string, now time.Time) *rate.Limiter {
-	s := l.shard(key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// bucket is guarded by mu.
+func (s *limiterShard) bucket(key string, now time.Time, l *limiter) *bucket {
 	b, ok := s.buckets[key]
 	if !ok {
 		if len(s.buckets) >= limiterPerShard {
 			s.evict(now, l.burst)
 		}
-		b = rate.NewLimiter(l.rate, l.burst)
+		b = &bucket{Limiter: rate.NewLimiter(l.rate, l.burst)}
 		s.buckets[key] = b
 	}
 	return b
