@@ -12,6 +12,7 @@ import (
 	"github.com/writbroker/writ/broker"
 	"github.com/writbroker/writ/internal/brokertest"
 	"github.com/writbroker/writ/internal/iamtest"
+	"github.com/writbroker/writ/mint"
 	"github.com/writbroker/writ/mint/awssts"
 	"github.com/writbroker/writ/mint/awssts/denylist"
 	"github.com/writbroker/writ/revocation"
@@ -103,6 +104,54 @@ func TestNoSessionsBeforeALook(t *testing.T) {
 	c.noSession(broker.ErrUnavailable, c.workload("analyst"))
 	c.session(c.workload("helper")) // no rule names it
 	look()
+	c.eventually("the cutoff", func() bool { return !c.Revoker.Cutoff(brokertest.LakeRole, first.SourceIdentity).IsZero() })
+	var unavailable *broker.UnavailableError
+	if err := c.noSession(broker.ErrUnavailable, c.workload("analyst")); !errors.As(err, &unavailable) {
+		t.Fatalf("got %v", err)
+	}
+	c.Pass(t, unavailable.RetryAfter)
+	c.session(c.workload("analyst"))
+}
+
+// held is a source whose answers are held up on their way to the revoker.
+type held struct {
+	*broker.Broker
+	way atomic.Pointer[func()]
+}
+
+func (h *held) Due(ctx context.Context, standing []string) (denies []mint.Deny, lifted []string) {
+	denies, lifted = h.Broker.Due(ctx, standing)
+	if way := h.way.Load(); way != nil {
+		(*way)()
+	}
+	return denies, lifted
+}
+
+// What a look has found is denied, and nobody knows by when, until the revoker has it.
+func TestNoSessionsBeforeTheRevokerKnowsWhatALookFound(t *testing.T) {
+	a := brokertest.NewAWS(awssts.WebIdentity)
+	a.Every = time.Hour
+	a.IAM = iamtest.New(iamtest.Options{Roles: []string{brokertest.LakeRole, brokertest.AuditRole}})
+	c := &cloud{newWorld(t, a.Options(t)), a}
+	source := &held{Broker: c.Broker}
+	c.revokingBy(t, source)
+	first, _ := c.session(c.workload("analyst"))
+	found, goOn := make(chan struct{}, 1), make(chan struct{})
+	release := sync.OnceFunc(func() { close(goOn) })
+	defer release()
+	source.way.Store(new(func() {
+		select {
+		case found <- struct{}{}:
+		default:
+		}
+		<-goOn
+	}))
+	c.Revoke(t, revocation.SelectAgent, "k8s:analyst")
+	c.Pass(t, 2*brokertest.Skew)
+	c.noSession(broker.ErrUnavailable, c.workload("analyst"))
+	<-found
+	c.noSession(broker.ErrUnavailable, c.workload("analyst"))
+	release()
 	c.eventually("the cutoff", func() bool { return !c.Revoker.Cutoff(brokertest.LakeRole, first.SourceIdentity).IsZero() })
 	var unavailable *broker.UnavailableError
 	if err := c.noSession(broker.ErrUnavailable, c.workload("analyst")); !errors.As(err, &unavailable) {

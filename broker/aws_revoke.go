@@ -211,6 +211,10 @@ func (b *Broker) Due(ctx context.Context, standing []string) (denies []mint.Deny
 	return denies, lifted
 }
 
+// Taken is the revoker's word that its Cutoff gives what the last Due gave: from then on sessions can
+// be made again that AWS does not deny.
+func (b *Broker) Taken() { b.due.taken() }
+
 // dueState keeps the shared sessions, which may be many, from being read for nothing: after a
 // rule they are, until no replica can make sessions that it hits; and every so often.
 type dueState struct {
@@ -219,7 +223,8 @@ type dueState struct {
 	changed bool      // it was another than at the look before
 	until   time.Time // sessions may still come that a rule hits
 	next    time.Time // when to look anyway
-	seen    uint64    // changes of the index, at the last look that saw all sessions
+	found   uint64    // changes of the index, at the last look that saw all sessions
+	seen    uint64    // likewise, at the last one whose denies the revoker has
 }
 
 const dueAnyway = 10 * time.Minute
@@ -243,11 +248,19 @@ func (d *dueState) end(complete bool, until time.Time) {
 		d.until = until
 	}
 	if d.changed = false; complete {
-		d.seen = d.changes
+		d.found = d.changes
 	}
 }
 
-// sawAll reports whether a look saw all sessions after the index had come to these changes.
+// taken notes that the revoker has what the last look found.
+func (d *dueState) taken() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seen = d.found
+}
+
+// sawAll reports whether a look saw all sessions after the index had come to these changes, and the
+// revoker knows what it found.
 func (d *dueState) sawAll(changes uint64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"github.com/writbroker/writ/mint"
 	"github.com/writbroker/writ/mint/awssts"
 	"github.com/writbroker/writ/mint/awssts/denylist"
+	"github.com/writbroker/writ/mint/awssts/revoker"
 	"github.com/writbroker/writ/revocation"
 	"github.com/writbroker/writ/token"
 )
@@ -35,9 +36,15 @@ func newDenying(t *testing.T, changes ...func(*brokertest.AWS)) *cloud {
 // revoking runs the revoker until the test ends.
 func (c *cloud) revoking(t *testing.T) {
 	t.Helper()
+	c.revokingBy(t, c.Broker)
+}
+
+// revokingBy runs it on what a source knows.
+func (c *cloud) revokingBy(t *testing.T, src revoker.Source) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- c.Revoker.Run(ctx, c.Broker) }()
+	go func() { done <- c.Revoker.Run(ctx, src) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {

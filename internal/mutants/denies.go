@@ -106,6 +106,11 @@ func denies() []Mutant {
 			here, "^TestNoSessionsBeforeALook$",
 		},
 		{
+			"denies: what the revoker does not know yet is given out", "broker/aws_revoke.go",
+			"d.found = d.changes", "d.found, d.seen = d.changes, d.changes",
+			here, "^TestNoSessionsBeforeTheRevokerKnowsWhatALookFound$",
+		},
+		{
 			"denies: a dry run writes", "broker/revoke.go",
 			"out.AWS, _ = b.takenBack(&rule, out.Preview.hit)", "out.AWS, _ = b.denyAtAWS(ctx, &rule, out.Preview.hit)",
 			here, "^TestADryRunTellsAWSNothing$",

@@ -77,6 +77,8 @@ func (s source) Due(_ context.Context, standing []string) (denies []mint.Deny, l
 	return denies, lifted
 }
 
+func (source) Taken() {}
+
 // lifts are the rules that a broker has lifted.
 type lifts struct{ sync.Map }
 

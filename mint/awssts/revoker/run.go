@@ -17,6 +17,8 @@ type Source interface {
 	// something stands for, it gives those that were lifted: their denies may go as soon as what
 	// is due stands, since that holds what else denies the same sessions.
 	Due(ctx context.Context, standing []string) (denies []mint.Deny, lifted []string)
+	// Taken is called when Cutoff gives what the last Due gave. It returns at once.
+	Taken()
 }
 
 // Run sees to it that roles deny what the plan says, until ctx ends. It looks at each role when
@@ -76,6 +78,7 @@ func (r *Revoker) update(ctx context.Context, src Source) {
 	}
 	r.recut()
 	r.mu.Unlock()
+	src.Taken()
 	if err != nil {
 		r.cfg.Logger.ErrorContext(ctx, "an AWS session cannot be denied", "error", err)
 	}
