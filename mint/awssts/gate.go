@@ -74,38 +74,46 @@ type breaker struct {
 	probing  bool
 }
 
-// allow lets a call through, or says when to try again. After it, done or release is called.
-func (b *breaker) allow() error {
+// allow lets a call through, or says when to try again. After it, done or release is called, with
+// probe, which tells the one that finds out from those that were under way when the pause began.
+func (b *breaker) allow() (probe bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.failures < failuresToOpen {
-		return nil
+		return false, nil
 	}
 	if wait := b.until.Sub(b.now()); wait > 0 || b.probing {
-		return later(ReasonPaused, "STS did not answer the last calls; it is asked again soon", max(wait, time.Second), nil)
+		return false, later(ReasonPaused, "STS did not answer the last calls; it is asked again soon", max(wait, time.Second), nil)
 	}
 	b.probing = true
-	return nil
+	return true, nil
 }
 
 // release takes back an allow whose call was not made.
-func (b *breaker) release() {
+func (b *breaker) release(probe bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.probing = false
+	b.end(probe)
+}
+
+// end is guarded by mu.
+func (b *breaker) end(probe bool) {
+	if probe {
+		b.probing = false
+	}
 }
 
 // done notes how a call ended: what says that STS is not well, and that it is. What failed
-// before it was asked says neither.
-func (b *breaker) done(err *mint.SessionError) {
+// before it was asked says neither, and what was asked before the pause says again why there is one.
+func (b *breaker) done(probe bool, err *mint.SessionError) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.probing = false
+	b.end(probe)
 	if err == nil || answered(err) && !unwell(err.Reason) {
 		b.failures = 0
 		return
 	}
-	if !unwell(err.Reason) {
+	if !unwell(err.Reason) || b.failures >= failuresToOpen && !probe {
 		return
 	}
 	b.failures++

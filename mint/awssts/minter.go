@@ -130,16 +130,17 @@ type request struct {
 func (m *Minter) mint(ctx context.Context, c *Catalog, role string, o *mint.SessionOrder) (*mint.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
 	defer cancel()
-	if err := m.breaker.allow(); err != nil {
+	probe, err := m.breaker.allow()
+	if err != nil {
 		return nil, err
 	}
 	if err := m.gate.enter(ctx); err != nil {
-		m.breaker.release()
+		m.breaker.release(probe)
 		return nil, err
 	}
 	defer m.gate.leave()
 	outcome := later(ReasonSTS, "making the session failed", time.Second, nil) // if it comes to none
-	defer func() { m.breaker.done(outcome) }()
+	defer func() { m.breaker.done(probe, outcome) }()
 	session, err := m.attempt(ctx, c, role, o)
 	if outcome = asFault(ctx, err); outcome != nil {
 		return nil, outcome
