@@ -3,7 +3,7 @@
 // sees whether it is back.
 //
 // It makes no call and reads no clock of its own. Who talks to a service asks Enter
-// before each call, and tells Leave how it ended.
+// before each call, and tells Leave how that one ended.
 package breaker
 
 import (
@@ -32,6 +32,10 @@ const (
 	Closed           // calls are made again
 )
 
+// Call is one that Enter let through. The zero value is one of a closed breaker; others see
+// whether the service is back.
+type Call uint64
+
 // Config is what a Breaker needs.
 type Config struct {
 	After int              // calls in a row that find the service away before it opens; at least 1
@@ -47,30 +51,32 @@ type Breaker struct {
 	failed  int       // in a row
 	why     error     // what the last one failed with
 	probeAt time.Time // when the next call may pass, once failed ≥ After
+	probe   Call      // the newest that did
 }
 
 // New makes a closed breaker.
 func New(cfg Config) *Breaker { return &Breaker{cfg: cfg} }
 
-// Enter returns nil if a call may be made; whoever may calls Leave after it. Otherwise
+// Enter returns no error if a call may be made; whoever may calls Leave after it. Otherwise
 // it returns what the last call was told to have failed with.
-func (b *Breaker) Enter() error {
+func (b *Breaker) Enter() (Call, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.failed < b.cfg.After {
-		return nil
+		return 0, nil
 	}
 	if now := b.cfg.Now(); !now.Before(b.probeAt) {
 		// The others wait for this one's answer, or for as long again.
 		b.probeAt = now.Add(b.wait())
-		return nil
+		b.probe++
+		return b.probe, nil
 	}
-	return b.why
+	return 0, b.why
 }
 
 // Leave takes the end of a call into account. why is kept for those that are refused,
 // and must not be nil for Away.
-func (b *Breaker) Leave(outcome Outcome, why error) Change {
+func (b *Breaker) Leave(call Call, outcome Outcome, why error) Change {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	open := b.failed >= b.cfg.After
@@ -80,11 +86,13 @@ func (b *Breaker) Leave(outcome Outcome, why error) Change {
 		b.why = why
 		b.probeAt = b.cfg.Now().Add(b.wait())
 		if !open && b.failed >= b.cfg.After {
+			b.probe++ // one that is left from before is no probe of now
 			return Opened
 		}
 	case Inconclusive:
-		if open {
-			b.probeAt = b.cfg.Now() // the probe came to nothing: another may go
+		// The probe came to nothing: another may go. Not so for what was under way already.
+		if open && call != 0 && call == b.probe {
+			b.probeAt = b.cfg.Now()
 		}
 	default:
 		b.failed, b.why = 0, nil

@@ -30,8 +30,8 @@ func awskms() []Mutant {
 		},
 		{
 			Name: "keys/awskms: a KMS that is away holds up every request", File: "keys/awskms/client.go",
-			Old:      "c.leave(breaker.Away, failed)",
-			New:      "c.leave(breaker.Answered, nil)",
+			Old:      "c.leave(entered, breaker.Away, failed)",
+			New:      "c.leave(entered, breaker.Answered, nil)",
 			Packages: []string{"./keys/awskms"}, Run: "^TestAKMSThatIsAwayIsNotAskedByEveryRequest$",
 		},
 	}

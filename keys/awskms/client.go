@@ -157,7 +157,8 @@ func once[I, O any](ctx context.Context, c *Client, name, key string, do action[
 	if err := ctx.Err(); err != nil {
 		return nil, ended(name, key, err)
 	}
-	if why := c.breaker.Enter(); why != nil {
+	entered, why := c.breaker.Enter()
+	if why != nil {
 		refused := &CallError{Kind: ErrAway, Action: name, Key: key, Detail: "not asked, since it was so the last times"}
 		if last, ok := errors.AsType[*CallError](why); ok {
 			refused.Kind = last.Kind
@@ -166,26 +167,26 @@ func once[I, O any](ctx context.Context, c *Client, name, key string, do action[
 	}
 	out, err := do(ctx, in, options...)
 	if err == nil {
-		c.leave(breaker.Answered, nil)
+		c.leave(entered, breaker.Answered, nil)
 		return out, nil
 	}
 	failed := classify(name, key, err)
 	failed.Cause = ctx.Err()
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
-		c.leave(breaker.Inconclusive, nil)
+		c.leave(entered, breaker.Inconclusive, nil)
 		return nil, ended(name, key, context.Canceled)
 	case failed.is(ErrAway, ErrNoCredentials):
-		c.leave(breaker.Away, failed)
+		c.leave(entered, breaker.Away, failed)
 	default:
-		c.leave(breaker.Answered, nil)
+		c.leave(entered, breaker.Answered, nil)
 	}
 	return nil, failed
 }
 
 // leave tells the breaker, and the log what came of it.
-func (c *Client) leave(outcome breaker.Outcome, failed error) {
-	switch c.breaker.Leave(outcome, failed) {
+func (c *Client) leave(entered breaker.Call, outcome breaker.Outcome, failed error) {
+	switch c.breaker.Leave(entered, outcome, failed) {
 	case breaker.Opened:
 		c.log.Error("aws kms is unavailable; it is tried from time to time only", "error", failed)
 	case breaker.Closed:

@@ -213,20 +213,20 @@ func (c *Client) send(ctx context.Context, client *api.Client, r request, out an
 }
 
 func (c *Client) once(ctx context.Context, client *api.Client, r request, out any) error {
-	if why := c.breaker.Enter(); why != nil {
+	call, why := c.breaker.Enter()
+	if why != nil {
 		return r.fault(why, "not asked, since it was so the last times", nil)
 	}
 	failed := roundTrip(ctx, client, r, out)
 	cancelled := failed != nil && errors.Is(ctx.Err(), context.Canceled)
 	outcome := breaker.Answered // a refusal shows that Vault is there
-	var why error
 	switch {
 	case cancelled:
 		outcome = breaker.Inconclusive
 	case failed != nil && failed.passing() && !failed.of(ErrLimited):
 		outcome, why = breaker.Away, failed.Kind
 	}
-	switch c.breaker.Leave(outcome, why) {
+	switch c.breaker.Leave(call, outcome, why) {
 	case breaker.Opened:
 		c.log.Error("vault is unavailable; it is tried from time to time only", "error", failed)
 	case breaker.Closed:

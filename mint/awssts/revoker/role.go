@@ -217,12 +217,13 @@ func call[T any](ctx context.Context, r *Revoker, do func(context.Context) (T, e
 	case <-ctx.Done():
 		return none, ctx.Err()
 	}
-	if err := r.breaker.Enter(); err != nil {
+	entered, err := r.breaker.Enter()
+	if err != nil {
 		return none, err
 	}
 	out, err := do(ctx)
 	named := nameFault(ctx, err)
-	r.logChange(r.breaker.Leave(outcomeOf(ctx, named), named))
+	r.logChange(r.breaker.Leave(entered, outcomeOf(ctx, named), named))
 	if named != nil {
 		return none, named
 	}
