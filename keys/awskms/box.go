@@ -106,8 +106,8 @@ func (c *Client) sealKey(ctx context.Context) (string, error) {
 	case m.KeyState != types.KeyStateEnabled:
 		return "", unfit(ErrKeyState, "it is "+string(m.KeyState))
 	}
-	c.sealARN.Store(m.Arn)
-	return *m.Arn, nil
+	c.sealARN.CompareAndSwap(nil, m.Arn) // of two that follow it at once, the first counts for both
+	return *c.sealARN.Load(), nil
 }
 
 func deref(s *string) string {
