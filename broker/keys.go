@@ -58,6 +58,9 @@ func (b *Broker) rotate(ctx context.Context, order RotateOrder) (err error) {
 	} else {
 		_, err = b.cfg.Keys.Rotate(ctx)
 	}
+	if order.Revoke != "" && errors.Is(err, keys.ErrUnknownKey) {
+		return nil // it was there a moment ago: another's order was first
+	}
 	return err
 }
 

@@ -405,6 +405,30 @@ func TestRotateKeysWithoutANextKey(t *testing.T) {
 	w.refused(broker.ErrUnavailable, w.workload("analyst"))
 }
 
+// overtaken is a ring in which another revokes the same key while an order is on its way.
+type overtaken struct{ broker.KeyRing }
+
+func (o overtaken) RotateNow(ctx context.Context, revoke string) (keys.Rotation, error) {
+	if _, err := o.KeyRing.RotateNow(ctx, revoke); err != nil {
+		return keys.Rotation{}, err
+	}
+	return o.KeyRing.RotateNow(ctx, revoke)
+}
+
+// Of two who revoke a key that leaked at once, neither hears that no other key could take over.
+func TestTwoRevokeOneKeyAtOnce(t *testing.T) {
+	w := newWorld(t, brokertest.Options{Config: func(c *broker.Config) { c.Keys = overtaken{c.Keys} }})
+	_, active := w.Claims(t, w.token(w.workload("analyst")))
+	out, err := w.RotateKeys(t.Context(), broker.BreakGlass(0), broker.RotateOrder{Revoke: active})
+	if err != nil || out == nil || !out.Applied {
+		t.Errorf("%+v, %v", out, err)
+	}
+	w.token(w.workload("analyst"))
+	if rec := w.Records(t, audit.KindKeys); len(rec) != 1 || rec[0].Detail["revoked"] != active {
+		t.Errorf("audit log holds %+v", rec)
+	}
+}
+
 // forgedClaims are those of a token that the holder of a leaked key would write: a rev from the
 // far future.
 func (w *world) forgedClaims(kid string) (*token.Claims, string) {
