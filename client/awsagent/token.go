@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/writbroker/writ/client"
 )
@@ -22,19 +23,32 @@ func NewToken() client.Secret { return client.Secret(rand.Text()) }
 // end of all links, must belong to the user that runs the agent, who alone may access it, or
 // to root. It ends without a newline: SDKs send it as it is.
 func TokenFile(path string) (client.Secret, error) {
-	made := NewToken()
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- the operator's own choice
-	if errors.Is(err, fs.ErrExist) {
-		return readToken(path, os.Geteuid())
+	found, err := readToken(path, os.Geteuid())
+	if !errors.Is(err, fs.ErrNotExist) {
+		return found, err
 	}
-	if err != nil {
+	made := NewToken()
+	switch err := writeToken(path, made); {
+	case errors.Is(err, fs.ErrExist): // of agents that start at once, one makes it
+		return readToken(path, os.Geteuid())
+	case err != nil:
 		return "", fmt.Errorf("making the token file: %w", err)
 	}
-	_, err = f.WriteString(made.Reveal())
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", fmt.Errorf("writing the token file: %w", errors.Join(err, os.Remove(path)))
-	}
 	return made, nil
+}
+
+// writeToken makes the file as a whole, so that nobody finds it without the token; fs.ErrExist if there
+// is one.
+func writeToken(path string, made client.Secret) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // of mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(made.Reveal())
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Link(f.Name(), path)
+	}
+	return errors.Join(err, os.Remove(f.Name()))
 }
 
 // readToken asks the open file who may access it, so that nobody can exchange it in between.
