@@ -52,6 +52,11 @@ type document struct {
 	mu     sync.Mutex
 	flight *flight // in the air now, or nil
 	err    error   // of the last attempt
+
+	// telling is held while authorities are told, so that those of a fetch that lands in the moment in which
+	// the old ones are withdrawn are not withdrawn with them.
+	telling sync.Mutex
+	told    bool // under telling: authorities are in force
 }
 
 // snapshot is immutable.
@@ -178,17 +183,28 @@ func (d *document) adopt(parsed contents, digest [sha256.Size]byte, began time.T
 			next.generation++
 		}
 	}
-	// Authorities are told again after they were withdrawn, too: the same ones may come back.
-	if d.onAuthorities != nil && (!same || d.fresh() == nil) {
-		if err := d.onAuthorities(d.source, parsed.authorities); err != nil {
-			return err
-		}
+	if err := d.tell(next, same); err != nil {
+		return err
 	}
-	d.current.Store(next)
 	if !same {
 		d.logger.Info("keys of identity source changed", "source", d.source, "kind", d.kind,
 			"entries", next.entries(), "generation", next.generation)
 	}
+	return nil
+}
+
+// tell puts a snapshot in force. Authorities are told again after they were withdrawn, too: the same
+// ones may come back.
+func (d *document) tell(next *snapshot, same bool) error {
+	d.telling.Lock()
+	defer d.telling.Unlock()
+	if d.onAuthorities != nil && (!same || !d.told) {
+		if err := d.onAuthorities(d.source, next.authorities); err != nil {
+			return err
+		}
+		d.told = true
+	}
+	d.current.Store(next)
 	return nil
 }
 
@@ -207,7 +223,7 @@ func (d *document) keepFresh(ctx context.Context) {
 	}
 	retry := firstRetry
 	for d.sleep(ctx, wait) {
-		err := d.refresh(ctx, func() error { return nil })
+		err := d.renew(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -222,36 +238,62 @@ func (d *document) keepFresh(ctx context.Context) {
 	}
 }
 
-// sleep waits, and withdraws authorities in the moment they become too old. It reports false when
-// ctx is done.
+// renew is refresh for the loop.
+func (d *document) renew(ctx context.Context) error {
+	f, err := d.join(func() error { return nil })
+	if err != nil {
+		return err
+	}
+	if !until(ctx, d, f.done) {
+		return ctx.Err()
+	}
+	return f.err
+}
+
+// sleep waits. It reports false when ctx is done.
 func (d *document) sleep(ctx context.Context, wait time.Duration) bool {
-	end := d.now().Add(wait)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	return until(ctx, d, timer.C)
+}
+
+// until waits for over, and meanwhile withdraws authorities in the moment in which they become too old. It
+// reports false when ctx is done.
+func until[T any](ctx context.Context, d *document, over <-chan T) bool {
 	for {
-		pause, stale := end.Sub(d.now()), false
-		if s := d.fresh(); s != nil && d.onAuthorities != nil {
-			// A nanosecond more: as old as MaxStale is still good.
-			if left := s.fetched.Add(d.maxStale + 1).Sub(d.now()); left < pause {
-				pause, stale = left, true
-			}
-		}
-		timer := time.NewTimer(pause)
+		stale, stop := d.goesStale()
 		select {
 		case <-ctx.Done():
-			timer.Stop()
+			stop()
 			return false
-		case <-timer.C:
-		}
-		if !stale {
+		case <-over:
+			stop()
 			return true
+		case <-stale:
+			d.withdraw()
 		}
-		d.withdraw()
 	}
 }
 
+// goesStale tells when authorities that are in force become too old: never, where there are none.
+func (d *document) goesStale() (moment <-chan time.Time, stop func()) {
+	d.telling.Lock()
+	defer d.telling.Unlock()
+	if !d.told {
+		return nil, func() {}
+	}
+	// A nanosecond more: as old as MaxStale is still good.
+	timer := time.NewTimer(d.current.Load().fetched.Add(d.maxStale + 1).Sub(d.now()))
+	return timer.C, func() { timer.Stop() }
+}
+
 func (d *document) withdraw() {
-	if d.fresh() != nil {
+	d.telling.Lock()
+	defer d.telling.Unlock()
+	if !d.told || d.fresh() != nil {
 		return
 	}
+	d.told = false
 	if err := d.onAuthorities(d.source, nil); err != nil {
 		d.logger.Error("authorities that are too old cannot be withdrawn", "source", d.source, "error", err)
 		return

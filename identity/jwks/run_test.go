@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -184,4 +185,63 @@ func TestRunTellsAuthorities(t *testing.T) {
 			t.Errorf("told %v after the same bundle came back", got)
 		}
 	})
+}
+
+// hanging answers as its script does, but where that says nothing, not until the caller gives up.
+type hanging struct{ script }
+
+func (h *hanging) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := h.script.RoundTrip(r)
+	if err != nil {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	return response, nil
+}
+
+// The moment in which authorities become too old comes while a fetch is under way that comes to nothing,
+// and the next ones come to nothing too.
+func TestAuthoritiesBecomeTooOldDuringAFetch(t *testing.T) {
+	for name, timeout := range map[string]time.Duration{"that ends soon after": 56 * time.Minute, "that goes on": 3 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bundle := spiffeBundle(t, newCA(t, "prod.example.org").cert)
+				h := &hanging{script{answers: [][]byte{bundle, nil}}}
+				conf := scripted(&h.script, identity.Source{
+					Name: "mesh", TrustDomain: "prod.example.org", X509: &identity.X509Config{BundleURI: "https://spire.example/bundle"},
+				})
+				conf.InsecureTransport, conf.Timeout, conf.RefreshEvery = h, timeout, 5*time.Minute
+				heard := make(chan int, 10)
+				conf.OnAuthorities = func(_ string, authorities []*x509.Certificate) error {
+					heard <- len(authorities)
+					return nil
+				}
+				want := func(when string, want ...int) {
+					t.Helper()
+					synctest.Wait()
+					var got []int
+					for len(heard) > 0 {
+						got = append(got, <-heard)
+					}
+					if !slices.Equal(got, want) {
+						t.Errorf("%s: told %v, want %v", when, got, want)
+					}
+				}
+				stop := run(t, open(t, conf))
+				defer stop()
+				want("at first", 1)
+				time.Sleep(time.Hour)
+				want("after an hour")
+				time.Sleep(time.Second)
+				want("after more than an hour", 0)
+				time.Sleep(time.Hour)
+				want("after two hours")
+				h.mu.Lock()
+				h.answers = [][]byte{bundle}
+				h.mu.Unlock()
+				time.Sleep(3 * time.Hour)
+				want("when they are there again", 1)
+			})
+		})
+	}
 }
