@@ -248,17 +248,14 @@ func (a *App) openFleet() (err error) {
 
 func (a *App) openPolicy(ctx context.Context, _ Options) error {
 	opt := policyOptions(a.cfg)
-	seen, err := digest(os.DirFS(a.cfg.Bundle.Dir))
-	if err != nil {
-		return fmt.Errorf("reading policy bundle: %w", err)
-	}
-	b, err := loadBundle(a.cfg.Bundle.Dir, opt)
+	dir := a.cfg.Bundle.Dir
+	b, seen, err := settled(ctx, os.DirFS(dir), func() (*policy.Bundle, error) { return loadBundle(dir, opt) })
 	if err != nil {
 		return err
 	}
 	a.policy = policy.NewHolder(b)
 	a.watcher = &watcher{
-		dir: a.cfg.Bundle.Dir, every: a.cfg.Bundle.Reload, opt: opt, holder: a.policy,
+		dir: dir, every: a.cfg.Bundle.Reload, opt: opt, holder: a.policy,
 		audit: a.audit, now: a.now, logger: a.logger, seen: seen, loaded: a.now(),
 	}
 	return a.watcher.record(ctx, audit.Allow, b.Version())

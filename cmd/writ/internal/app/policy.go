@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -34,6 +35,7 @@ type watcher struct {
 	loaded  time.Time
 	checked time.Time
 	fault   error // of the newest files, nil while they are in force
+	unread  error // of the last look at them, nil if they could be read
 }
 
 func loadBundle(dir string, opt policy.Options) (*policy.Bundle, error) {
@@ -46,6 +48,32 @@ func loadBundle(dir string, opt policy.Options) (*policy.Bundle, error) {
 		return nil, fmt.Errorf("loading policy bundle %s: %w", dir, err)
 	}
 	return b, nil
+}
+
+// errUnsettled is a bundle that somebody goes on writing.
+var errUnsettled = errors.New("its files keep changing while they are read")
+
+// settled loads a bundle that nobody writes meanwhile, and gives the digest of its files: half a change
+// may leave a deny out.
+func settled(ctx context.Context, fsys fs.FS, load func() (*policy.Bundle, error)) (*policy.Bundle, [sha256.Size]byte, error) {
+	const tries, rest = 50, 100 * time.Millisecond
+	var sum [sha256.Size]byte
+	for range tries {
+		var err error
+		if sum, err = digest(fsys); err != nil {
+			return nil, sum, fmt.Errorf("reading policy bundle: %w", err)
+		}
+		b, err := load()
+		if after, fault := digest(fsys); fault == nil && after == sum {
+			return b, sum, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, sum, ctx.Err()
+		case <-time.After(rest):
+		}
+	}
+	return nil, sum, fmt.Errorf("reading policy bundle: %w", errUnsettled)
 }
 
 // run looks for changes until ctx ends.
@@ -69,9 +97,12 @@ func (w *watcher) check(ctx context.Context) {
 	defer w.mu.Unlock()
 	w.checked = w.now()
 	if err != nil {
-		w.fail(ctx, fmt.Errorf("reading policy bundle: %w", err))
+		err = fmt.Errorf("reading policy bundle: %w", err)
+		w.say(ctx, w.unread, err)
+		w.unread = err
 		return
 	}
+	w.unread = nil
 	if sum == w.seen {
 		return
 	}
@@ -103,10 +134,15 @@ func (w *watcher) check(ctx context.Context) {
 }
 
 func (w *watcher) fail(ctx context.Context, err error) {
-	if w.fault == nil || w.fault.Error() != err.Error() {
+	w.say(ctx, w.fault, err)
+	w.fault = err
+}
+
+// say logs what was not said the last time.
+func (w *watcher) say(ctx context.Context, last, err error) {
+	if last == nil || last.Error() != err.Error() {
 		w.logger.ErrorContext(ctx, "policy not loaded, the last good version stays", "error", err)
 	}
-	w.fault = err
 }
 
 func (w *watcher) record(ctx context.Context, outcome audit.Outcome, version string) error {
@@ -118,9 +154,9 @@ func (w *watcher) record(ctx context.Context, outcome audit.Outcome, version str
 func (w *watcher) status() wire.PolicyStatus {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	b := w.holder.Current()
+	b, fault := w.holder.Current(), cmp.Or(w.unread, w.fault)
 	out := wire.PolicyStatus{
-		Version: b.Version(), Short: b.Short(), LoadedAt: w.loaded.UTC(), Current: w.fault == nil,
+		Version: b.Version(), Short: b.Short(), LoadedAt: w.loaded.UTC(), Current: fault == nil,
 		Source: w.dir,
 	}
 	if !w.checked.IsZero() {
@@ -129,7 +165,7 @@ func (w *watcher) status() wire.PolicyStatus {
 	for _, t := range b.Catalog().Tools() {
 		out.Tools = append(out.Tools, wire.PolicyTool{Name: t.Name, Audience: t.Audience, Actions: t.Actions})
 	}
-	out.Faults = policyFaults(w.fault)
+	out.Faults = policyFaults(fault)
 	return out
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/writbroker/writ/cmd/writ/internal/app"
+	"github.com/writbroker/writ/policy"
 )
 
 // TestBundleOfAMountedConfigMap: Kubernetes mounts links into a folder whose name begins with
@@ -32,6 +33,51 @@ func TestBundleOfAMountedConfigMap(t *testing.T) {
 	release("..2", "kind: roles\nroles: [] # another\n")
 	if after, err := app.Digest(os.DirFS(dir)); err != nil || after == before {
 		t.Errorf("a change behind the link was not seen (%v)", err)
+	}
+}
+
+// Who starts while somebody writes the bundle waits until that is done.
+func TestABundleThatIsWrittenWhileItIsRead(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) { must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)) }
+	load := func() (*policy.Bundle, error) { return policy.Load(os.DirFS(dir), policy.Options{}) }
+	write("lake.yaml", "kind: catalog\ntools: [{name: lake, audience: lake, actions: [read]}]\n")
+	looks := 0
+	got, sum, err := app.Settled(t.Context(), os.DirFS(dir), func() (*policy.Bundle, error) {
+		b, err := load()
+		if looks++; looks == 1 {
+			write("sea.yaml", "kind: catalog\ntools: [{name: sea, audience: sea, actions: [read]}]\n")
+		}
+		return b, err
+	})
+	must(t, err)
+	want, err := load()
+	must(t, err)
+	if got.Version() != want.Version() {
+		t.Error("half of the bundle is in force")
+	}
+	if now, err := app.Digest(os.DirFS(dir)); err != nil || now != sum {
+		t.Errorf("the digest is another's (%v)", err)
+	}
+}
+
+// A look that finds no files, since somebody replaces them, is over with the next that does.
+func TestABundleThatCouldNotBeReadOnce(t *testing.T) {
+	parent := t.TempDir()
+	dir, away := filepath.Join(parent, "bundle"), filepath.Join(parent, "away")
+	must(t, os.Mkdir(dir, 0o700))
+	must(t, os.WriteFile(filepath.Join(dir, "roles.yaml"), []byte("kind: roles\nroles: []\n"), 0o600))
+	w, err := app.NewWatcher(dir, nil)
+	must(t, err)
+	for _, step := range []struct {
+		from, to string
+		current  bool
+	}{{dir, away, false}, {away, dir, true}} {
+		must(t, os.Rename(step.from, step.to))
+		w.Check(t.Context())
+		if got := w.Status(); got.Current != step.current || len(got.Faults) == 0 != step.current {
+			t.Errorf("the policy's status is %+v", got)
+		}
 	}
 }
 
