@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -41,7 +42,8 @@ func open(tb testing.TB) store.Cell {
 	return db.Cells()
 }
 
-// replica runs a fleet until the test ends or stop is called.
+// replica runs a fleet until the test ends or stop is called. It runs in a bubble: a machine that
+// stops for as long as Expire makes everybody silent, and then they are gone, as they should be.
 func replica(t *testing.T, name string, cell store.Cell) (acks *revocation.Acks, stop func()) {
 	t.Helper()
 	acks = revocation.NewAcks(time.Now, covers)
@@ -74,7 +76,9 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func TestEveryReplicaSeesEveryVerifier(t *testing.T) {
+func TestEveryReplicaSeesEveryVerifier(t *testing.T) { synctest.Test(t, everyReplicaSeesEveryVerifier) }
+
+func everyReplicaSeesEveryVerifier(t *testing.T) {
 	cell := open(t)
 	a, stopA := replica(t, "replica-a", cell)
 	b, stopB := replica(t, "replica-b", cell)
@@ -89,6 +93,7 @@ func TestEveryReplicaSeesEveryVerifier(t *testing.T) {
 	eventually(t, "b sees all", func() bool { return len(b.Verifiers()) == 101 })
 
 	since := time.Now()
+	time.Sleep(time.Millisecond)
 	a.Report(revocation.Ack{Verifier: "k8s:crm 1", Position: at})
 	for i := range 99 {
 		b.Report(revocation.Ack{Verifier: fmt.Sprintf("k8s:mail %d", i), Position: at})
@@ -127,7 +132,9 @@ func TestEveryReplicaSeesEveryVerifier(t *testing.T) {
 
 // TestEveryReplicaKnowsWhoLacksAKey: a rotation that one replica carries out waits for the
 // verifiers of all.
-func TestEveryReplicaKnowsWhoLacksAKey(t *testing.T) {
+func TestEveryReplicaKnowsWhoLacksAKey(t *testing.T) { synctest.Test(t, everyReplicaKnowsWhoLacksAKey) }
+
+func everyReplicaKnowsWhoLacksAKey(t *testing.T) {
 	cell := open(t)
 	a, stopA := replica(t, "replica-a", cell)
 	b, stopB := replica(t, "replica-b", cell)
@@ -262,7 +269,9 @@ func (f *flaky) Watch(ctx context.Context, name string, after uint64) (store.Ver
 
 // TestStoreAwayIsNotVerifiersGone: while the store is away the others' verifiers stay in the
 // list, and do not count as having acknowledged; afterwards all is as it was.
-func TestStoreAwayIsNotVerifiersGone(t *testing.T) {
+func TestStoreAwayIsNotVerifiersGone(t *testing.T) { synctest.Test(t, storeAwayIsNotVerifiersGone) }
+
+func storeAwayIsNotVerifiersGone(t *testing.T) {
 	cell := &flaky{Cell: open(t)}
 	a, stopA := replica(t, "replica-a", cell)
 	b, stopB := replica(t, "replica-b", cell)
@@ -285,7 +294,9 @@ func TestStoreAwayIsNotVerifiersGone(t *testing.T) {
 }
 
 // TestSilentReplicaIsForgotten: one that was killed does not hold up every wait for ever.
-func TestSilentReplicaIsForgotten(t *testing.T) {
+func TestSilentReplicaIsForgotten(t *testing.T) { synctest.Test(t, silentReplicaIsForgotten) }
+
+func silentReplicaIsForgotten(t *testing.T) {
 	cell, dies := open(t), &flaky{}
 	dies.Cell = cell
 	a, stopA := replica(t, "replica-a", cell)
