@@ -33,8 +33,12 @@ func (h *hanging) Generate(ctx context.Context, ring, alg string, born uint64) (
 	return keys.Material{}, keys.ErrUnavailable
 }
 
-// An emergency must not wait for a custody that hangs. (Real time: a mutex does not let a bubble's clock go on.)
+// An emergency must not wait for a custody that hangs.
 func TestEmergencyDoesNotWaitForCustody(t *testing.T) {
+	synctest.Test(t, emergencyDoesNotWaitForCustody)
+}
+
+func emergencyDoesNotWaitForCustody(t *testing.T) {
 	f := newFleet(t)
 	h := &hanging{Custody: f.custody}
 	cfg := f.config(&clock{})
