@@ -127,9 +127,7 @@ func TestAnHourWithoutVault(t *testing.T) {
 	for _, name := range []string{vault.SealingName, vault.SigningName} {
 		t.Run(name, func(t *testing.T) {
 			s, d := deploy(t)
-			cfg := d.Config
-			cfg.Timeout = time.Second
-			fleet := newReplicas(t, cfg)
+			fleet := newReplicas(t, d.Config)
 			r, err := fleet.start(custodies(t, fleet.client)[name])
 			if err != nil {
 				t.Fatal(err)

@@ -76,7 +76,7 @@ func (b *Bed) Deploy(t testing.TB) *Deployment {
 	d.Config = vault.Config{
 		Address: b.Admin.Address, CAFile: b.CAFile, Rings: []string{ring, "others"},
 		Transit: "transit-" + id, SealKey: "writ-seal", SignKeys: "writ", KV: "kv-" + id, KVPath: "writ/anchor",
-		ProbeEvery: 20 * time.Millisecond, Timeout: 10 * time.Second,
+		ProbeEvery: 20 * time.Millisecond, Timeout: time.Minute, // none that a test waits for
 		Now: time.Now, Logger: slog.New(slog.DiscardHandler), Observe: d.observe,
 		Login: vault.Login{Method: vault.MethodAppRole, Mount: "approle-" + id},
 	}

@@ -92,10 +92,10 @@ func (i *Issuer) PEM(t testing.TB) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-// Sign makes a JWT that is good for a minute.
+// Sign makes a JWT that is good for an hour.
 func (i *Issuer) Sign(t testing.TB, claims jwt.MapClaims) string {
 	t.Helper()
-	all := jwt.MapClaims{"sub": "broker", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix()}
+	all := jwt.MapClaims{"sub": "broker", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()}
 	maps.Copy(all, claims)
 	raw, err := jwt.NewWithClaims(jwt.SigningMethodES256, all).SignedString(i.key)
 	must(t, err)
