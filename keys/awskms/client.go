@@ -81,7 +81,7 @@ func loadShared(ctx context.Context, cfg Config) (aws.Config, error) {
 		config.WithLogger(logging.Nop{}),
 		config.WithRetryer(func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) {
-				o.MaxAttempts, o.MaxBackoff = attempts, cfg.Timeout/10
+				o.MaxAttempts, o.MaxBackoff = attempts, cfg.backoff
 			})
 		}),
 	}

@@ -55,6 +55,8 @@ type Config struct {
 	Now     func() time.Time // required
 	Logger  *slog.Logger     // required
 	Observe Observe          // optional
+
+	backoff time.Duration // before a repetition, at most; 0 = a tenth of Timeout; a seam for tests
 }
 
 const (
@@ -81,6 +83,7 @@ var (
 func (c Config) withDefaults() (Config, error) {
 	orNumber(&c.DeleteAfter, leastDeleteAfter)
 	orNumber(&c.Timeout, defaultTimeout)
+	orNumber(&c.backoff, c.Timeout/10)
 	orNumber(&c.Concurrency, defaultConcurrency)
 	orNumber(&c.QueueSize, defaultQueue)
 	orNumber(&c.BreakAfter, defaultBreak)

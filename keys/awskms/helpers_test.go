@@ -44,12 +44,15 @@ func newWorld(t testing.TB) *world {
 	return &world{Server: s, login: s.NewLogin(), sealKey: s.SymmetricKey(t)}
 }
 
+// config has a timeout that no test waits for: a slow machine makes RSA keys slowly.
 func (w *world) config() awskms.Config {
-	return awskms.Config{
+	cfg := awskms.Config{
 		Region: kmstest.Region, Endpoint: w.URL, SealKey: w.sealKey,
-		Credentials: static(w.login), Timeout: 2 * time.Second, ProbeEvery: 20 * time.Millisecond,
+		Credentials: static(w.login), Timeout: time.Minute, ProbeEvery: 20 * time.Millisecond,
 		Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}
+	cfg.SetBackoff(200 * time.Millisecond)
+	return cfg
 }
 
 func static(l kmstest.Login) aws.CredentialsProvider {

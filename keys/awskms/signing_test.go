@@ -264,8 +264,8 @@ func TestAWaitHasAnEnd(t *testing.T) {
 	client := w.client(t, func(c *awskms.Config) {
 		c.Concurrency, c.Timeout, c.BreakAfter = 1, 100*time.Millisecond, 1000
 	})
-	k := made(t, client.Signing(), token.ES256)
-	signer := opened(t, client.Signing(), k)
+	k := made(t, w.client(t).Signing(), token.ES256)
+	signer := openedInTime(t, client.Signing(), k)
 	end := hang(w, "Sign")
 	defer end()
 	results := make(chan error)
@@ -278,11 +278,17 @@ func TestAWaitHasAnEnd(t *testing.T) {
 	end()
 	endDecrypt, asked := hang(w, "Decrypt"), w.Calls("Decrypt")
 	defer endDecrypt()
-	_, err := client.Signing().Open(t.Context(), ring, k)
-	want(t, err, keys.ErrUnavailable)
-	want(t, err, context.DeadlineExceeded)
-	if n := w.Calls("Decrypt") - asked; n != 1 {
-		t.Errorf("the bound is that of each of %d repetitions", n)
+	opens := 0
+	for deadline := time.Now().Add(time.Minute); w.Calls("Decrypt") == asked; opens++ { // a slow machine may not come to ask in time
+		if time.Now().After(deadline) {
+			t.Fatalf("KMS was not asked in %d calls", opens)
+		}
+		_, err := client.Signing().Open(t.Context(), ring, k)
+		want(t, err, keys.ErrUnavailable)
+		want(t, err, context.DeadlineExceeded)
+	}
+	if n := w.Calls("Decrypt") - asked; n > opens {
+		t.Errorf("the bound is that of each of %d repetitions in %d calls", n, opens)
 	}
 	endDecrypt()
 	// A caller's own end is as good.
@@ -290,9 +296,24 @@ func TestAWaitHasAnEnd(t *testing.T) {
 	defer end()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	err = signed(ctx, signer, k)
+	err := signed(ctx, signer, k)
 	want(t, err, keys.ErrUnavailable)
 	want(t, err, context.DeadlineExceeded)
+}
+
+// openedInTime opens a key in a custody whose calls have little time: a slow machine may need
+// more than one try.
+func openedInTime(t *testing.T, c keys.Custody, k keys.KeyInfo) token.Signer {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		signer, err := c.Open(t.Context(), ring, k)
+		if err == nil {
+			return signer
+		}
+		if want(t, err, keys.ErrUnavailable); t.Failed() || time.Now().After(deadline) {
+			t.Fatalf("it does not open: %v", err)
+		}
+	}
 }
 
 func TestAKMSThatIsAwayIsNotAskedByEveryRequest(t *testing.T) {
@@ -336,7 +357,7 @@ func TestAKMSThatIsAwayIsNotAskedByEveryRequest(t *testing.T) {
 // A KMS that refuses, or has too much to do, is there.
 func TestARefusalIsNoOutage(t *testing.T) {
 	w := newWorld(t)
-	client := w.client(t, func(c *awskms.Config) { c.BreakAfter, c.ProbeEvery, c.Timeout = 2, time.Hour, time.Second })
+	client := w.client(t, func(c *awskms.Config) { c.BreakAfter, c.ProbeEvery = 2, time.Hour })
 	k := made(t, client.Signing(), token.ES256)
 	signer := opened(t, client.Signing(), k)
 	for kind, code := range map[error]string{awskms.ErrDenied: "AccessDeniedException", awskms.ErrThrottled: "ThrottlingException"} {

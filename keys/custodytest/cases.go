@@ -260,7 +260,7 @@ func outage(t *testing.T, b *Backend) {
 // come without anybody's help.
 func eventually(t *testing.T, try func() error) {
 	t.Helper()
-	const patience = 30 * time.Second
+	const patience = time.Minute
 	var err error
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if err = try(); err == nil {
