@@ -17,8 +17,12 @@ type Watched struct {
 	Sentinels []*Node
 }
 
-// StartWatched runs them and waits until a failover would work. The settings are the
-// servers'.
+// In milliseconds: how long a primary may be silent until another takes over. A slow machine
+// makes it silent for a second where no test wants that.
+const calm, eager = 600_000, 1000
+
+// StartWatched runs them and waits until a failover would work; there is none before Moved. The
+// settings are the servers'.
 func StartWatched(t testing.TB, settings ...string) *Watched {
 	t.Helper()
 	w := &Watched{Name: "writ"}
@@ -35,7 +39,7 @@ func StartWatched(t testing.TB, settings ...string) *Watched {
 	for range 3 {
 		s := start(t, "redis-sentinel")
 		s.Do(t, "SENTINEL", "MONITOR", w.Name, host, port, 2)
-		s.Do(t, "SENTINEL", "SET", w.Name, "down-after-milliseconds", 1000, "failover-timeout", 5000)
+		s.Do(t, "SENTINEL", "SET", w.Name, "down-after-milliseconds", calm, "failover-timeout", 5000)
 		// They look around ten times as often as they would.
 		s.Do(t, "SENTINEL", "DEBUG", "info-period", 500, "publish-period", 200, "ping-period", 200)
 		w.Sentinels = append(w.Sentinels, s)
@@ -97,10 +101,13 @@ func (w *Watched) primary(sentinel *Node) string {
 	return net.JoinHostPort(got[0], got[1])
 }
 
-// Moved waits until the Sentinels agree on another primary than before, and that one
+// Moved has the Sentinels replace a primary that is gone, and waits until they agree on another primary than before, and that one
 // takes writes.
 func (w *Watched) Moved(t testing.TB, before *Node) *Node {
 	t.Helper()
+	for _, s := range w.Sentinels {
+		s.Do(t, "SENTINEL", "SET", w.Name, "down-after-milliseconds", eager)
+	}
 	Until(t, "sentinels name another primary", func() bool {
 		for _, s := range w.Sentinels {
 			if addr := w.primary(s); addr == before.Addr || addr == "" {
@@ -119,12 +126,12 @@ type Cluster struct{ Nodes []*Node }
 const slots = 16384
 
 // StartCluster runs six nodes, the first three of them masters, and waits until the
-// cluster serves. The settings are the servers'.
+// cluster serves. No replica takes over before FailOver. The settings are the servers'.
 func StartCluster(t testing.TB, settings ...string) *Cluster {
 	t.Helper()
 	c := &Cluster{}
 	for range 6 {
-		c.Nodes = append(c.Nodes, Start(t, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000"}, settings...)...))
+		c.Nodes = append(c.Nodes, Start(t, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-replica-no-failover", "yes"}, settings...)...))
 	}
 	ids := make([]string, len(c.Nodes))
 	for i, n := range c.Nodes {
@@ -155,6 +162,16 @@ func StartCluster(t testing.TB, settings ...string) *Cluster {
 		})
 	}
 	return c
+}
+
+// FailOver lets replicas take over from masters that are gone, from now on.
+func (c *Cluster) FailOver(t testing.TB) {
+	t.Helper()
+	for _, n := range c.Nodes {
+		if n.runs() {
+			n.Do(t, "CONFIG", "SET", "cluster-replica-no-failover", "no")
+		}
+	}
 }
 
 func (n *Node) meet(t testing.TB, other *Node) {
@@ -232,7 +249,7 @@ func (c *Cluster) replica(master *Node, id string) *Node {
 	}
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
-		if len(f) > 3 && f[3] == id && f[2] == "slave" {
+		if len(f) > 3 && f[3] == id && strings.TrimSuffix(f[2], ",nofailover") == "slave" {
 			addr, _, _ := strings.Cut(f[1], "@")
 			return c.byAddr(addr)
 		}
@@ -255,7 +272,7 @@ func (c *Cluster) TakeOver(t testing.TB, key string) {
 	t.Helper()
 	master, replica := c.Owner(t, key)
 	replica.Do(t, "CLUSTER", "FAILOVER", "TAKEOVER")
-	if _, err := master.Info("server"); err == nil {
+	if master.runs() {
 		master.Synced(t)
 	}
 }

@@ -46,7 +46,7 @@ type bed struct {
 
 func newBed(t testing.TB, c redis.Config, nodes []*redistest.Node) *bed {
 	t.Helper()
-	c.Sealer, c.Now = sealer(t, 1), time.Now
+	c.Sealer, c.Now, c.Timeout = sealer(t, 1), time.Now, bound
 	b := &bed{config: c, proxies: map[string]*redistest.Proxy{}}
 	for _, n := range nodes {
 		b.proxies[n.Addr] = redistest.NewProxy(t, n.Addr)

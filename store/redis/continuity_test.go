@@ -139,6 +139,7 @@ func TestClusterThatFailsOver(t *testing.T) {
 	master, _ := c.Owner(t, redis.SetKey)
 	master.Fence(t, redis.SetKey+":fence", 1)
 	master.Kill(t)
+	c.FailOver(t)
 	redistest.Until(t, "the replica answers in its place", func() bool {
 		_, err := l.Tail(t.Context())
 		if err != nil {

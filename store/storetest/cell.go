@@ -76,7 +76,7 @@ func cellWatch(t *testing.T, f *fixture) {
 		if text != "done" {
 			t.Fatal(text)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("not woken")
 	}
 	ctx, cancel := context.WithCancel(t.Context())

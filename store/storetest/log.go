@@ -273,7 +273,7 @@ func waitWakes(t *testing.T, f *fixture) {
 	select {
 	case err := <-woken:
 		must(t, err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("not woken")
 	}
 }
@@ -295,7 +295,7 @@ func waitEnds(t *testing.T, f *fixture) {
 	select {
 	case err := <-ended:
 		wantErr(t, err, context.Canceled)
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("did not end")
 	}
 	_, err := l.Append(ctx, at, entries("x")...)

@@ -116,6 +116,9 @@ func (f *fixture) advance(d time.Duration) {
 
 const logName = "revocations"
 
+// patience is how long the suite waits for what must come: far longer than any machine takes.
+const patience = time.Minute
+
 func (f *fixture) log(t *testing.T) store.LiveLog { return f.Replica(t).Log(logName) }
 
 // opened is a log with one lineage and the position of its marker.
