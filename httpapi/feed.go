@@ -213,6 +213,11 @@ func (a *API) lastWords(ctx context.Context, out *feedWriter, sub *journal.Subsc
 				return err
 			}
 		case <-timer.C:
+			// However long that moment was: with the feed's next word, what is in force by now waits here.
+			a.cfg.Feed.Heartbeat()
+			if err := a.drain(out, sub); err != nil {
+				return err
+			}
 			return why
 		case <-a.cfg.Stop:
 			return errStopping

@@ -18,6 +18,7 @@ import (
 	"github.com/writbroker/writ/httpapi"
 	"github.com/writbroker/writ/internal/brokertest"
 	"github.com/writbroker/writ/revocation"
+	"github.com/writbroker/writ/revocation/journal"
 	"github.com/writbroker/writ/token"
 )
 
@@ -343,6 +344,51 @@ func (st *stream) tells(value string) bool {
 		}
 		if e.Rule != nil && e.Rule.Value == value {
 			return true
+		}
+	}
+}
+
+// lateFeed brings a reader nothing before the feed is asked for its next heartbeat, as a journal does
+// that is held up between putting a rule in force and telling readers of it.
+type lateFeed struct {
+	httpapi.Feed
+	mu      sync.Mutex
+	readers map[<-chan *journal.Frame]chan *journal.Frame // from the feed, to the reader
+}
+
+func (f *lateFeed) Subscribe(after token.Rev) *journal.Subscription {
+	s, late := f.Feed.Subscribe(after), make(chan *journal.Frame, 64)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readers[s.C] = late
+	s.C = late
+	return s
+}
+
+func (f *lateFeed) Heartbeat() revocation.Heartbeat {
+	h := f.Feed.Heartbeat()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for from, to := range f.readers {
+		for range len(from) {
+			to <- <-from
+		}
+	}
+	return h
+}
+
+func TestFeedWaitsForARuleThatIsOnItsWay(t *testing.T) {
+	s := serve(t, options{running: true, config: func(c *httpapi.Config) {
+		c.Feed = &lateFeed{Feed: c.Feed, readers: map[<-chan *journal.Frame]chan *journal.Frame{}}
+	}})
+	for range 5 {
+		auth := s.reader()
+		st := s.feed(s.public, "/revocations/feed", auth, token.Rev{})
+		st.beat()
+		c, _ := s.Claims(t, auth)
+		s.Revoke(t, revocation.SelectToken, c.ID)
+		if !st.tells(c.ID) {
+			t.Fatal("a reader was cut off without the rule")
 		}
 	}
 }
