@@ -3,16 +3,19 @@ package httpapi_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/writbroker/writ/audit"
 	"github.com/writbroker/writ/httpapi/wire"
+	"github.com/writbroker/writ/internal/brokertest"
 	"github.com/writbroker/writ/revocation"
 )
 
 func TestRefusals(t *testing.T) {
-	s := serve(t, options{})
+	now := time.Now() // and it stays so: nothing is earned back while the test runs
+	s := serve(t, options{world: brokertest.Options{Now: func() time.Time { return now }}})
 	rule := s.Revoke(t, revocation.SelectTask, "t1")
 	auth := s.reader()
 	jti := uuid.NewString()

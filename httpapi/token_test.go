@@ -237,7 +237,8 @@ func TestMethodsAndPaths(t *testing.T) {
 }
 
 func TestTooManyRequests(t *testing.T) {
-	s := serve(t, options{world: brokertest.Options{Config: func(c *broker.Config) {
+	now := time.Now() // and it stays so: nothing is earned back while the test runs
+	s := serve(t, options{world: brokertest.Options{Now: func() time.Time { return now }, Config: func(c *broker.Config) {
 		c.Limits.AgentRate, c.Limits.AgentBurst = 0.1, 1
 		c.Limits.FailureRate, c.Limits.FailureBurst = 0.1, 1
 	}}})
