@@ -182,7 +182,7 @@ func (c *Cache) Keys(ctx context.Context, source, kid string) ([]token.Key, uint
 	if found := known.lookup(kid); found != nil {
 		return found, known.generation, nil
 	}
-	outcome := d.demand(ctx)
+	outcome := d.demand(ctx, known)
 	if errors.Is(outcome, context.Canceled) || errors.Is(outcome, context.DeadlineExceeded) {
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err

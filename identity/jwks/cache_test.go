@@ -107,6 +107,39 @@ func TestNoHerdAfterARotation(t *testing.T) {
 	}
 }
 
+// Who looked for the key before the fetch had ended, and asks for one after it, needs none.
+func TestWhoAsksLateNeedsNoFetch(t *testing.T) {
+	i := newIssuer(t)
+	i.serveKeys(t, "old")
+	c := &clock{}
+	conf := config(c, i.source(t, "s"))
+	var meanwhile func() // what happens between a look at what is known and the next step
+	conf.Now = func() time.Time {
+		if f := meanwhile; f != nil {
+			meanwhile = nil
+			f()
+		}
+		return c.now()
+	}
+	cache := open(t, conf)
+	if _, _, err := cache.Keys(t.Context(), "s", "old"); err != nil {
+		t.Fatal(err)
+	}
+	i.serveKeys(t, "old", "new")
+	before := i.fetches.Load()
+	meanwhile = func() {
+		if _, _, err := cache.Keys(t.Context(), "s", "new"); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, _, err := cache.Keys(t.Context(), "s", "new"); err != nil {
+		t.Error(err)
+	}
+	if n := i.fetches.Load() - before; n != 1 {
+		t.Errorf("%d fetches for one rotation", n)
+	}
+}
+
 // A flood of invented kids costs its issuer a bounded number of fetches, disturbs no known key and no other
 // source, and does not keep the issuer's own next key from being found.
 func TestFloodOfUnknownKIDs(t *testing.T) {

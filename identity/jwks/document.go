@@ -27,6 +27,8 @@ var (
 	errBudget = errors.New("budget for unknown keys is spent")
 	errBusy   = errors.New("too many wait for this fetch")
 	errClosed = errors.New("closed")
+	// errFetched is no failure: see demand.
+	errFetched = errors.New("fetched meanwhile")
 )
 
 // document is one key document that is kept fresh: a JWKS or a bundle.
@@ -100,14 +102,22 @@ func (d *document) fresh() *snapshot {
 }
 
 // demand is a fetch that a caller needs. One that is in flight already serves for free; a new one costs a share of
-// the source's budget first and only then of everybody's, so one source cannot spend the others'.
-func (d *document) demand(ctx context.Context) error {
-	return d.refresh(ctx, func() error {
+// the source's budget first and only then of everybody's, so one source cannot spend the others'. Known is what the
+// caller has looked in: where a fetch has ended since, there is something newer to look in, and none is needed.
+func (d *document) demand(ctx context.Context, known *snapshot) error {
+	err := d.refresh(ctx, func() error {
+		if s := d.fresh(); s != nil && s != known {
+			return errFetched
+		}
 		if now := d.now(); !d.budget.AllowN(now, 1) || !d.total.AllowN(now, 1) {
 			return errBudget
 		}
 		return nil
 	})
+	if errors.Is(err, errFetched) {
+		return nil
+	}
+	return err
 }
 
 // refresh joins the fetch in flight, or starts one if pay agrees, and waits for it. The fetch

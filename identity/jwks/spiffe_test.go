@@ -194,7 +194,7 @@ func handshake(t *testing.T, domain *ca, client *x509svid.SVID) []*x509.Certific
 	server := tlsconfig.TLSServerConfig(serverSVID)
 	server.ClientAuth = tls.RequireAnyClientCert
 	config := tlsconfig.MTLSClientConfig(client, domain.bundle(t), tlsconfig.AuthorizeID(serverSVID.ID))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
