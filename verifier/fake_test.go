@@ -44,7 +44,7 @@ type broker struct {
 	log       []revocation.Event
 	seq       uint64
 	streams   map[chan revocation.Event]struct{}
-	cut       chan struct{} // closed to end every stream
+	cut       *cut // of every stream that is open
 	acks      []revocation.Ack
 	opened    []http.Header
 	queries   []string
@@ -60,11 +60,12 @@ type broker struct {
 	download  func(http.ResponseWriter) // serves the whole list; nil: there is no such address
 	loads     int
 	reports   []wire.RefusalReport
+	reportAt  []time.Time // when each came
 }
 
 func newBroker(t testing.TB) *broker {
 	t.Helper()
-	b := &broker{t: t, index: revocation.NewIndex(revocation.Options{}), streams: map[chan revocation.Event]struct{}{}, cut: make(chan struct{}),
+	b := &broker{t: t, index: revocation.NewIndex(revocation.Options{}), streams: map[chan revocation.Event]struct{}{}, cut: newCut(),
 		tick: 20 * time.Millisecond, feedToken: "feed-1", part: 100, ageMS: func(d time.Duration) int64 { return d.Milliseconds() + 1 }}
 	b.signer = b.newKey("k1")
 	_, private, err := ed25519.GenerateKey(rand.Reader)
@@ -137,11 +138,22 @@ func (b *broker) revoke(s revocation.Selector, value string) *revocation.Rule {
 	return b.publish(revocation.Event{Type: revocation.EventRule, Rule: newRule(s, value)}).Rule
 }
 
+// cut ends streams, and knows when they have ended.
+type cut struct {
+	now     chan struct{}
+	streams sync.WaitGroup
+}
+
+func newCut() *cut { return &cut{now: make(chan struct{})} }
+
+// cutStreams ends every stream. What is published from here on goes to none of them.
 func (b *broker) cutStreams() {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	close(b.cut)
-	b.cut = make(chan struct{})
+	old := b.cut
+	b.cut = newCut()
+	b.mu.Unlock()
+	close(old.now)
+	old.streams.Wait()
 }
 
 func (b *broker) set(change func()) { b.mu.Lock(); defer b.mu.Unlock(); change() }
@@ -168,7 +180,7 @@ func (b *broker) routes() http.Handler {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		b.set(func() { b.reports = append(b.reports, in) })
+		b.set(func() { b.reports, b.reportAt = append(b.reports, in), append(b.reportAt, time.Now()) })
 		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc("GET "+wire.PathSnapshot, func(w http.ResponseWriter, r *http.Request) {
@@ -231,7 +243,9 @@ func (b *broker) feed(w http.ResponseWriter, r *http.Request) {
 	backlog := b.backlog(r.Header.Get(wire.HeaderLastEventID))
 	b.streams[events] = struct{}{}
 	cut, tick := b.cut, b.tick
+	cut.streams.Add(1)
 	b.mu.Unlock()
+	defer cut.streams.Done()
 	defer b.set(func() { delete(b.streams, events) })
 	w.Header().Set("Content-Type", wire.TypeEventStream)
 	send := func(e revocation.Event) {
@@ -246,14 +260,14 @@ func (b *broker) feed(w http.ResponseWriter, r *http.Request) {
 	send(b.keysEvent())
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	b.beat(send, began)
+	b.beat(send, events, began)
 	for {
 		select {
 		case e := <-events:
 			send(e)
 		case <-ticker.C:
-			b.beat(send, began)
-		case <-cut:
+			b.beat(send, events, began)
+		case <-cut.now:
 			return
 		case <-r.Context().Done():
 			return
@@ -261,11 +275,15 @@ func (b *broker) feed(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (b *broker) beat(send func(revocation.Event), began time.Time) {
+// beat sends a heartbeat, and before it whatever lies before its position.
+func (b *broker) beat(send func(revocation.Event), events chan revocation.Event, began time.Time) {
 	b.mu.Lock()
 	silent := b.silent
 	h := revocation.Heartbeat{Position: b.index.Position(), ConfirmedAgoMS: b.agoMS, StreamAgeMS: b.ageMS(time.Since(began))}
 	b.mu.Unlock()
+	for range len(events) {
+		send(<-events)
+	}
 	if !silent {
 		send(revocation.Event{Type: revocation.EventHeartbeat, Heartbeat: &h})
 	}
@@ -365,7 +383,7 @@ func (b *broker) run(change ...func(*verifier.Config)) *verifier.Verifier {
 	b.t.Helper()
 	v := b.idle(change...)
 	start(b.t, v)
-	ctx, cancel := context.WithTimeout(b.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
 	defer cancel()
 	must(b.t, v.Wait(ctx))
 	return v
@@ -382,10 +400,13 @@ func start(t testing.TB, v *verifier.Verifier) {
 	})
 }
 
+// patience is above the longest pause between two attempts of a verifier.
+const patience = 2 * time.Minute
+
 // eventually waits for something that happens in the background.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !holds() {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
