@@ -31,7 +31,7 @@ func (w *world) session(t *testing.T) {
 	t.Helper()
 	workload, err := w.workload(t.Context(), "analyst")
 	must(t, err)
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 	_, err = endpointcreds.New(w.issuer+wire.PathAWSCredentials+"?scope=lake:read:sales/eu/**", func(o *endpointcreds.Options) {
 		o.HTTPClient, o.AuthorizationToken = client, workload
 	}).Retrieve(t.Context())

@@ -78,7 +78,7 @@ func published(t *testing.T, issuer string) *token.KeySet {
 		t.Error(err)
 		return &token.KeySet{}
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 	resp, err := client.Do(req)
 	if err != nil {
 		t.Error(err)
@@ -110,7 +110,7 @@ func TestAWSCredentialsByConfiguration(t *testing.T) {
 			w, sts := startWithAWS(t, section)
 			workload, err := w.workload(t.Context(), "analyst")
 			must(t, err)
-			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 			p := endpointcreds.New(w.issuer+wire.PathAWSCredentials+"?scope=lake:read:sales/eu/**", func(o *endpointcreds.Options) {
 				o.HTTPClient, o.AuthorizationToken = client, workload
 			})

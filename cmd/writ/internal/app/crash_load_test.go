@@ -32,6 +32,13 @@ func newKnown() *known {
 	return &known{samples: map[string]string{}, rules: map[string]string{}, lifted: map[string]bool{}, lifting: map[string]bool{}}
 }
 
+// counts is how much there is to lose.
+func (k *known) counts() (rules, tokens int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.rules), len(k.delivered)
+}
+
 // load is callers at work until they are told to stop. What they were answered after the
 // kill counts for nothing: in this process the rest of the broker lives a little longer.
 type load struct {
@@ -84,7 +91,7 @@ func (l *load) heard(note func()) {
 
 // once calls a broker without trying again: a second try would hide what became of the first.
 func (w *world) once() (*client.Client, error) {
-	return client.New(client.Config{Issuer: w.issuer, Attempts: 1, Timeout: 10 * time.Second})
+	return client.New(client.Config{Issuer: w.issuer, Attempts: 1, Timeout: time.Minute})
 }
 
 func (l *load) exchange(ctx context.Context, rng *rand.Rand) {
@@ -135,7 +142,7 @@ func (w *world) operator() (*client.Admin, error) {
 		return nil, err
 	}
 	return client.NewAdmin(client.AdminConfig{
-		URL: w.admin, Attempts: 1, Timeout: 10 * time.Second,
+		URL: w.admin, Attempts: 1, Timeout: time.Minute,
 		Token: func(ctx context.Context) (string, error) {
 			proof, err := w.person(ctx)
 			if err != nil {

@@ -100,8 +100,13 @@ func killAgain(t *testing.T, w *world, b killable, rng *rand.Rand, kills int) {
 		w.ready(t, b)
 		slowest = max(slowest, time.Since(started))
 		k.check(t, w, rng, b)
+		rules, tokens := k.counts()
 		l := startLoad(t, w, k, rng)
 		time.Sleep(200*time.Millisecond + time.Duration(rng.IntN(600))*time.Millisecond)
+		eventually(t, "there is something to lose", func() bool {
+			r, t := k.counts()
+			return r > rules && t >= tokens+10
+		})
 		b.kill(t, func() { l.killed.Store(true) })
 		l.stop()
 		k.recorded(t, b.records())
@@ -357,14 +362,19 @@ func (p *inProcess) kill(t *testing.T, before func()) {
 	t.Helper()
 	close(p.stopCp)
 	p.copier.Wait()
+	eventually(t, "a copy of the store", func() bool {
+		if len(p.copies) == 0 {
+			if c := consistentCopy(p.store()); c != nil {
+				p.copies = append(p.copies, c)
+			}
+		}
+		return len(p.copies) > 0
+	})
 	before()
 	p.journal = p.journal.kill(p.rng)
 	p.audit = p.audit.Crash(func(unsynced []byte) []byte { return unsynced[:p.rng.IntN(len(unsynced)+1)] })
 	p.end()
 	<-p.ended // whatever it says: its files were taken from it
-	if len(p.copies) == 0 {
-		t.Fatal("no copy of the store")
-	}
 	older := p.copies[p.rng.IntN(len(p.copies))]
 	if err := os.WriteFile(p.store(), older, 0o600); err != nil {
 		t.Fatal(err)

@@ -161,12 +161,12 @@ func (w *world) witnessed() []audit.Checkpoint {
 // ready waits until the broker says that it is fit for requests.
 func (w *world) ready(t *testing.T, output fmt.Stringer) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if answers(t, w.admin+"/readyz") {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("the broker was not ready within 20 s of its start:\n%s", output)
+			t.Fatalf("the broker was not ready within a minute of its start:\n%s", output)
 		}
 	}
 }

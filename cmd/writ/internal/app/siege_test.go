@@ -155,7 +155,7 @@ func (s *siege) raise(t *testing.T, r *side) {
 func (s *siege) begin(t *testing.T) {
 	t.Helper()
 	for _, v := range s.verifiers {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		err := v.Wait(ctx)
 		cancel()
 		if err != nil {
@@ -185,7 +185,7 @@ func (s *siege) begin(t *testing.T) {
 		{Selector: "task", Value: "task-1"},
 		{Selector: "agent", Value: "k8s:prod:agents:suspect"},
 	} {
-		order.Apply, order.Reason, order.WaitSeconds = true, "siege", 10
+		order.Apply, order.Reason, order.WaitSeconds = true, "siege", 60
 		got, err := admin.Revoke(t.Context(), order)
 		must(t, err)
 		s.rules = append(s.rules, got.Rule.ID)
@@ -315,7 +315,7 @@ func (s *siege) holds(t *testing.T) {
 // alarmed waits until a replica has alarmed of something, in its log and in its metrics.
 func (s *siege) alarmed(t *testing.T, what string, during func()) {
 	t.Helper()
-	for end := time.Now().Add(25 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		during()
 		for _, r := range s.sides {
 			if r.alarmed(t, what) {
