@@ -90,6 +90,8 @@ var (
 	strictBounds = bounds{maxStaleness, "replica_absence: 10s"}
 	// plainBounds leave replica_absence to be half of max_staleness.
 	plainBounds = bounds{8 * time.Second, ""}
+	// patientBounds leave time for what a test does before they are over, on a slow machine too.
+	patientBounds = bounds{10 * time.Second, "replica_absence: 10s"}
 )
 
 func (b bounds) String() string {
