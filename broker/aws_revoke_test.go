@@ -87,7 +87,7 @@ func (c *cloud) denied(role string) []string {
 // eventually waits for something that happens behind.
 func (c *cloud) eventually(what string, holds func() bool) {
 	c.tb.Helper()
-	for range 2000 {
+	for range 12_000 {
 		if holds() {
 			return
 		}

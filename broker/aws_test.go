@@ -223,9 +223,7 @@ func TestASlowSTSHoldsNoTokenUp(t *testing.T) {
 			waiting <- err
 		}()
 	}
-	for len(c.STS.Calls("")) < 8 {
-		time.Sleep(time.Millisecond)
-	}
+	c.eventually("eight calls", func() bool { return len(c.STS.Calls("")) >= 8 })
 	for range 50 {
 		c.token(c.workload("analyst"))
 	}

@@ -94,7 +94,7 @@ func probe(args []string) int {
 			return 9
 		}
 		return 100 + number
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		return 9
 	}
 }
@@ -113,7 +113,7 @@ func askAgent(out io.Writer) error {
 		token = string(data)
 	}
 	req.Header.Set("Authorization", token)
-	resp, err := (&http.Client{Timeout: 20 * time.Second}).Do(req)
+	resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
 	if err != nil {
 		return err
 	}

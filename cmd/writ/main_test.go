@@ -172,9 +172,9 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: until FILE REGEXP")
 	}
 	want := regexp.MustCompile("(?m)" + args[1])
-	for end := time.Now().Add(20 * time.Second); !want.MatchString(ts.ReadFile(args[0])); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !want.MatchString(ts.ReadFile(args[0])); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			ts.Fatalf("no %s in %s within 20 s:\n%s", args[1], args[0], ts.ReadFile(args[0]))
+			ts.Fatalf("no %s in %s within a minute:\n%s", args[1], args[0], ts.ReadFile(args[0]))
 		}
 	}
 }
@@ -194,7 +194,7 @@ func fetch(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, args[1], nil)
 	ts.Check(err)
-	resp, err := (&http.Client{Timeout: 10 * time.Second}).Do(req)
+	resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
 	ts.Check(err)
 	body, err := io.ReadAll(resp.Body)
 	ts.Check(errors.Join(err, resp.Body.Close()))
@@ -218,7 +218,7 @@ func anchors(ts *testscript.TestScript, neg bool, args []string) {
 			last = r.Seq
 		}
 	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		seen := w.Anchors()
 		if n := len(seen); n > 0 && seen[n-1].Seq >= last {
 			file, err := os.Create(ts.MkAbs(args[0]))
@@ -230,7 +230,7 @@ func anchors(ts *testscript.TestScript, neg bool, args []string) {
 			return
 		}
 		if time.Now().After(end) {
-			ts.Fatalf("record %d is not anchored after 20 s", last)
+			ts.Fatalf("record %d is not anchored after a minute", last)
 		}
 	}
 }

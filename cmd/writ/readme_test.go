@@ -161,9 +161,9 @@ func (r *readme) interrupted(until string, args ...string) {
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), until); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !strings.Contains(out.String(), until); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			r.t.Errorf("writ %s has not printed %q within 20 s:\n%s", args[0], until, out.String())
+			r.t.Errorf("writ %s has not printed %q within a minute:\n%s", args[0], until, out.String())
 			break
 		}
 	}
@@ -213,7 +213,7 @@ func curl(args []string) int {
 		return 1
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	resp, err := (&http.Client{Timeout: 10 * time.Second}).Do(req)
+	resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -37,7 +37,7 @@ type faults struct {
 
 func (f *faults) send(method, address string, body io.Reader, header http.Header) (int, string) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, address, body)
 	must(f.t, err)
