@@ -70,7 +70,7 @@ type DB struct {
 	mu   sync.Mutex
 	logs map[string]*Log // guarded by mu
 
-	ctx    context.Context //nolint:containedctx // ends what the DB itself runs; see Close
+	ctx    context.Context //nolint:containedctx // ends what the DB itself runs; see run and Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 }
@@ -127,13 +127,26 @@ func (db *DB) Tally() *Tally { return db.tally }
 // Close wakes every waiter with store.ErrUnavailable, closes the connections, and
 // returns when nothing of the DB runs any more.
 func (db *DB) Close() error {
+	db.mu.Lock()
 	db.cancel()
+	db.mu.Unlock()
 	err := db.client.Close()
 	db.work.Wait()
 	if err != nil && !errors.Is(err, goredis.ErrClosed) {
 		return fmt.Errorf("closing redis store: %w", err)
 	}
 	return nil
+}
+
+// run has fn run until the DB is closed, which waits for it; false if it is closed already.
+func (db *DB) run(fn func()) bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.ctx.Err() != nil {
+		return false
+	}
+	db.work.Go(fn)
+	return true
 }
 
 // call runs one round trip with the node that serves the tag, within Timeout. In a

@@ -52,11 +52,9 @@ func (b *beacon) arm(ctx context.Context) (<-chan struct{}, error) {
 		if err != nil {
 			return nil, err
 		}
-		if b.db.ctx.Err() != nil {
+		if b.started = b.db.run(func() { b.run(from) }); !b.started {
 			return nil, fmt.Errorf("watching %s: %w", b.key, store.ErrUnavailable)
 		}
-		b.started = true
-		b.db.work.Go(func() { b.run(from) })
 	}
 	return b.changed, nil
 }
