@@ -51,21 +51,19 @@ const (
 // wantKeys asks for a fetch without waiting. A rotation is never lost behind an
 // unknown key id: those may be a stranger's invention.
 func (v *Verifier) wantKeys(n nudge) {
-	select {
-	case v.nudge <- n:
-		return
-	default:
-	}
-	if n == unknownKey {
-		return
-	}
-	select {
-	case <-v.nudge:
-	default:
-	}
-	select {
-	case v.nudge <- n:
-	default:
+	for {
+		select {
+		case v.nudge <- n:
+			return
+		default:
+		}
+		if n == unknownKey {
+			return
+		}
+		select {
+		case <-v.nudge:
+		default:
+		}
 	}
 }
 
