@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	maxStaleness = 2 * time.Second
+	maxStaleness = 4 * time.Second
 	audience     = "https://warehouse.example"
 	scope        = "warehouse:read:sales/eu/orders"
 	cluster      = "https://cluster.example"
