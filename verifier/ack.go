@@ -19,7 +19,8 @@ const (
 // matters, so a burst of rules costs one call or two. The keys that are held are told with
 // each: they are few, and whoever takes an acknowledgement may be another replica.
 type ackQueue struct {
-	wake chan struct{}
+	wake   chan struct{}
+	anyway time.Duration // ackAnyway
 
 	mu       sync.Mutex // guards what follows
 	position token.Rev
@@ -94,7 +95,7 @@ func (q *ackQueue) putBack(local []string) {
 // acknowledge sends positions as they are reached. A failure costs nothing but
 // the operator's certainty, so it is tried again and not reported further.
 func (v *Verifier) acknowledge(ctx context.Context) {
-	timer := time.NewTimer(ackAnyway)
+	timer := time.NewTimer(v.acks.anyway)
 	defer timer.Stop()
 	failures := 0
 	for {
@@ -109,12 +110,12 @@ func (v *Verifier) acknowledge(ctx context.Context) {
 		case <-timer.C:
 			repeat = true
 		}
-		wait := ackAnyway/2 + spread(ackAnyway/2)
+		wait := v.acks.anyway/2 + spread(v.acks.anyway/2)
 		if position, local, ok := v.acks.take(repeat); ok {
 			if err := v.sendAck(ctx, position, local); err != nil {
 				failures++
 				v.acks.putBack(local)
-				wait = backoff(failures, 100*time.Millisecond, ackAnyway)
+				wait = backoff(failures, 100*time.Millisecond, v.acks.anyway)
 				v.log.DebugContext(ctx, "position not acknowledged", "failures", failures, "error", err)
 			} else {
 				failures = 0

@@ -104,6 +104,9 @@ type reading struct {
 	// ahead is a heartbeat that confirmed more than was read: its events are
 	// still to come on this stream. Zero where there is none.
 	ahead client.FeedEvent
+	// told: the broker at the other end has been told of what is here. It may be another than before,
+	// and has forgotten whose last stream has ended.
+	told bool
 }
 
 // handle applies one event. An error ends the stream.
@@ -175,6 +178,10 @@ func (r *reading) confirm(e client.FeedEvent) bool {
 	r.advance(&r.confirmed, e.Confirmed)
 	r.syncOnce.Do(func() { close(r.synced) })
 	r.acks.touch(position)
+	if !r.told {
+		r.told = true
+		r.acks.again()
+	}
 	return true
 }
 

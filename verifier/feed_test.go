@@ -353,6 +353,25 @@ func TestAcknowledgesPositions(t *testing.T) {
 	}
 }
 
+// Who serves a new stream may know nothing of what was acknowledged on the old one.
+func TestEachStreamIsAcknowledged(t *testing.T) {
+	b := newBroker(t)
+	v := b.idle()
+	v.AckOnce()
+	start(t, v)
+	for range 3 {
+		eventually(t, "the stream is acknowledged", func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			acked := len(b.acks) > 0
+			b.acks = nil
+			return acked
+		})
+		b.cutStreams()
+		b.set(func() { b.acks = nil }) // one that was late
+	}
+}
+
 func TestStartsWhileTheBrokerIsDown(t *testing.T) {
 	b := newBroker(t)
 	b.set(func() { b.down = true })

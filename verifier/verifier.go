@@ -133,7 +133,7 @@ func New(_ context.Context, cfg Config) (*Verifier, error) {
 		index: revocation.NewIndex(revocation.Options{}), cache: newCache(cfg.CacheSize),
 		nudge: make(chan nudge, 1), described: make(chan struct{}), synced: make(chan struct{}),
 	}
-	v.acks.wake = make(chan struct{}, 1)
+	v.acks.wake, v.acks.anyway = make(chan struct{}, 1), ackAnyway
 	for _, tool := range cfg.CaseInsensitive {
 		v.fold[tool] = true
 	}
