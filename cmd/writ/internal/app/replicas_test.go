@@ -128,7 +128,7 @@ func balance(t *testing.T, targets *[2]*url.URL) *httptest.Server {
 }
 
 // resourceServer runs a verifier.
-func (w *world) resourceServer(t *testing.T, name string) *verifier.Verifier {
+func (w *world) resourceServer(t *testing.T, name string, change ...func(*verifier.Config)) *verifier.Verifier {
 	t.Helper()
 	c, err := client.New(client.Config{Issuer: w.issuer})
 	if err != nil {
@@ -149,9 +149,13 @@ func (w *world) resourceServer(t *testing.T, name string) *verifier.Verifier {
 		t.Fatal(err)
 	}
 	t.Cleanup(source.Close)
-	v, err := verifier.New(t.Context(), verifier.Config{
+	cfg := verifier.Config{
 		Issuer: w.issuer, Audience: []string{"https://warehouse.example.com"}, FeedToken: source, Name: name, MaxStaleness: 10 * time.Second,
-	})
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	v, err := verifier.New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
