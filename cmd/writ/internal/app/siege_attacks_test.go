@@ -96,10 +96,13 @@ func swaps() []attack {
 			list := s.records(t)
 			last := len(list) - 1
 			list[last].Values, list[last-1].Values = list[last-1].Values, list[last].Values
-			s.redis.Do(t, "DEL", logStream)
+			tx := s.redis.Client().TxPipeline() // a broker that saw it halfway would begin to put it right
+			tx.Del(t.Context(), logStream)
 			for _, m := range list {
-				must(t, s.redis.Client().XAdd(t.Context(), &goredis.XAddArgs{Stream: logStream, ID: m.ID, Values: m.Values}).Err())
+				tx.XAdd(t.Context(), &goredis.XAddArgs{Stream: logStream, ID: m.ID, Values: m.Values})
 			}
+			_, err := tx.Exec(t.Context())
+			must(t, err)
 		}},
 	}
 }
