@@ -132,7 +132,8 @@ func (a *Acks) Report(ack Ack) bool {
 }
 
 // take notes what a verifier itself has said. One that was on its way for long, and comes after
-// a later one, does not set back.
+// one of a later position, does not set back. Of two of the same position the last to come counts:
+// keys that it lacks are told again when it is repeated.
 func (a *Acks) take(v *verifierAcks, ack Ack, now time.Time) (late bool) {
 	v.applied(ack.Local, now)
 	if late = a.late(v, ack.Position); !late {

@@ -46,6 +46,7 @@ type broker struct {
 	streams   map[chan revocation.Event]struct{}
 	cut       *cut // of every stream that is open
 	acks      []revocation.Ack
+	ackedAt   int // streams that had been opened when the last came
 	opened    []http.Header
 	queries   []string
 	fetches   int
@@ -208,7 +209,7 @@ func (b *broker) routes() http.Handler {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		b.set(func() { b.acks = append(b.acks, a) })
+		b.set(func() { b.acks, b.ackedAt = append(b.acks, a), len(b.opened) })
 		w.WriteHeader(http.StatusNoContent)
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -138,4 +139,31 @@ func TestUnknownKeysDoNotMakeItFetch(t *testing.T) {
 	if b.fetches > 1 {
 		t.Errorf("a stranger's key ids made it fetch %d times", b.fetches)
 	}
+}
+
+// However many strangers ask, what the feed says of the keys is what they are fetched for.
+func TestARotationIsNotLostBehindStrangers(t *testing.T) {
+	v := newBroker(t).idle()
+	over := make(chan struct{})
+	var strangers sync.WaitGroup
+	for range 4 {
+		strangers.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+					v.StrangerAsks()
+				}
+			}
+		})
+	}
+	for range 500_000 {
+		if !v.RotationIsHeard() {
+			t.Error("a stranger was heard instead")
+			break
+		}
+	}
+	close(over)
+	strangers.Wait()
 }
