@@ -67,7 +67,7 @@ cover: ## Write coverage.out and print the total
 
 .PHONY: mutants
 mutants: ## Change the shipped code on purpose; each change must fail a test
-	$(GO) test -count=1 -timeout 30m -tags mutants ./internal/mutants/...
+	$(GO) test -count=1 -timeout 90m -tags mutants ./internal/mutants/...
 
 .PHONY: soak
 soak: $(MINIO) ## Kill a broker in two ways, break Redis and three replicas, for SOAKTIME each; use a 5 minute grant until MinIO ends it

@@ -402,7 +402,7 @@ func start(t testing.TB, v *verifier.Verifier) {
 }
 
 // patience is above the longest pause between two attempts of a verifier.
-const patience = 2 * time.Minute
+const patience = time.Minute
 
 // eventually waits for something that happens in the background.
 func eventually(t testing.TB, what string, holds func() bool) {

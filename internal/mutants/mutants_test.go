@@ -103,7 +103,7 @@ type result struct {
 // run runs the tests of m and reads the outcome of each.
 func run(t *testing.T, root string, m mutants.Mutant, flags []string) result {
 	t.Helper()
-	arguments := append([]string{"test", "-json", "-vet=off", "-timeout=120s", "-run=" + m.Run}, flags...)
+	arguments := append([]string{"test", "-json", "-vet=off", "-timeout=5m", "-run=" + m.Run}, flags...)
 	command := exec.CommandContext(t.Context(), "go", append(arguments, m.Packages...)...)
 	command.Dir = root
 	var stdout, stderr bytes.Buffer
