@@ -149,10 +149,13 @@ func TestOneCallForMany(t *testing.T) {
 	var fresh atomic.Int32
 	seen := make(chan *mint.Session, 20)
 	wg.Go(func() { // leads, and leaves
-		if got, isFresh, err := all.Session(leaving, s.order(workload{})); err == nil && isFresh {
-			fresh.Add(1)
-			seen <- got
+		got, isFresh, err := all.Session(leaving, s.order(workload{}))
+		if err != nil || !isFresh {
+			t.Errorf("who left ended the call: fresh %t, %v", isFresh, err)
+			return
 		}
+		fresh.Add(1)
+		seen <- got
 	})
 	<-entered
 	leave()
