@@ -225,9 +225,9 @@ func TestAdminWaits(t *testing.T) {
 			}
 		}
 	}()
-	order.Value, order.WaitSeconds = "t2", 60
+	order.Value, order.WaitSeconds = "t2", 30
 	got = decode[wire.RevokeResponse](t, s.call(s.admin, "POST", "/admin/v1/revocations", auth, order))
-	if got.Ack == nil || !got.Ack.Complete || got.Ack.Acknowledged != 1 || got.Ack.P99MS > 60_000 {
+	if got.Ack == nil || !got.Ack.Complete || got.Ack.Acknowledged != 1 || got.Ack.P99MS > 20_000 {
 		t.Errorf("%+v", got.Ack)
 	}
 	st.close()

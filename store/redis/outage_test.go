@@ -13,9 +13,13 @@ import (
 	"github.com/writbroker/writ/store/redis"
 )
 
-// bound is how long a call may take that is to succeed, and how long a test waits for
-// anything: far above what it takes, for the sake of a busy machine.
-const bound = 30 * time.Second
+const (
+	// bound is how long a call may take that is to succeed, and how long a test waits for
+	// anything: far above what it takes, for the sake of a busy machine.
+	bound = 30 * time.Second
+	// most is how long a call may take that is to fail, far above Config.Timeout likewise.
+	most = 5 * time.Second
+)
 
 // hasty opens the bed's store so that calls give up soon. They are to fail: even where the server
 // answers, a busy machine may not let them succeed.
@@ -80,11 +84,11 @@ func TestEveryCallIsBounded(t *testing.T) {
 			var all sync.WaitGroup
 			for call, do := range everyCall(db, l, at) {
 				all.Go(func() {
-					ctx, cancel := context.WithTimeout(t.Context(), bound)
+					ctx, cancel := context.WithTimeout(t.Context(), most)
 					defer cancel()
 					err := do(ctx)
 					if !errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
-						t.Errorf("%s: %v, want ErrUnavailable before %v are over", call, err, bound)
+						t.Errorf("%s: %v, want ErrUnavailable before %v are over", call, err, most)
 					}
 				})
 			}

@@ -108,10 +108,10 @@ func (s *storm) whole(last string) bool {
 		if len(faults) == 0 {
 			break
 		}
-		if time.Since(began) > patience {
+		if time.Since(began) > settle {
 			s.mu.Lock()
 			for _, f := range faults {
-				s.violation("%v after the end of all faults, the last of them %q: %s", patience, last, f)
+				s.violation("%v after the end of all faults, the last of them %q: %s", settle, last, f)
 			}
 			s.mu.Unlock()
 			return false

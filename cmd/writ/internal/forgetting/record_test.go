@@ -16,9 +16,6 @@ import (
 // resource servers to brokers, after pauses that grow to some seconds.
 const settle = 10 * time.Second
 
-// patience is how long anybody waits for what must come.
-const patience = time.Minute
-
 // back is how long after a fault a stale feed may be its doing, beyond max_staleness.
 const back = 5 * time.Second
 
