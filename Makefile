@@ -8,7 +8,7 @@ GO        ?= go
 PACKAGES  ?= ./...
 FUZZTIME  ?= 20s
 BENCHTIME ?= 1s
-SOAKTIME  ?= 5m
+SOAKTIME  ?= 10m
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 TOOLS := .cache/bin
