@@ -2,6 +2,7 @@ package journal_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -285,6 +286,35 @@ func TestNoTokenIsMintedBetweenTwoLogs(t *testing.T) {
 	s.sync(a)
 	if !a.Ready() || a.Pending() > 0 {
 		t.Error("not ready although all is whole")
+	}
+}
+
+// TestALogThatKnowsNoPositionIsNotReadForEver: whoever follows it says so, and tries again
+// as it does after any failure.
+func TestALogThatKnowsNoPositionIsNotReadForEver(t *testing.T) {
+	s := newStage(t)
+	a := s.replica("a", 0, newMemFS())
+	rule := s.revoke(a, "log")
+	reads := 0
+	a.log.fault = func(call string) (error, bool) {
+		if call == "read" {
+			reads++
+		}
+		if call == "read" && reads%2 == 1 { // each but that of the start
+			return store.ErrUnknownPosition, false
+		}
+		return nil, false
+	}
+	if err := a.Sync(t.Context()); !errors.Is(err, store.ErrUnknownPosition) {
+		t.Errorf("following the log: %v", err)
+	}
+	if a.Ready() {
+		t.Error("ready without having read the log")
+	}
+	a.log.fault = nil
+	s.sync(a)
+	if _, ok := a.index.Rule(rule.ID); !ok || !a.Ready() {
+		t.Error("not whole again")
 	}
 }
 

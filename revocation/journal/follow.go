@@ -17,6 +17,7 @@ const (
 	all         = 1<<31 - 1
 	alarm       = "revocation_log"
 	maxIdle     = 100 // rounds in which nothing left the pending list
+	maxRewinds  = 5   // of one look at the log
 )
 
 var errRestless = errors.New("the revocation log changes faster than it can be followed")
@@ -137,7 +138,7 @@ func (j *Journal) confirm(ctx context.Context, at time.Time) (err error) {
 // the tail on the way.
 func (j *Journal) readTo(ctx context.Context, tail token.Rev) (met bool, err error) {
 	defer j.keepBehind()
-	for {
+	for rewinds := 0; ; {
 		at := j.position()
 		met = met || at == tail
 		var records []store.Record
@@ -146,7 +147,10 @@ func (j *Journal) readTo(ctx context.Context, tail token.Rev) (met bool, err err
 			return err
 		})
 		if !at.IsZero() && (errors.Is(err, store.ErrUnknownPosition) || errors.Is(err, store.ErrRollback)) {
-			j.rewind(ctx, at)
+			if rewinds++; rewinds > maxRewinds {
+				return false, fmt.Errorf("%w: %w", errRestless, err)
+			}
+			j.rewind(ctx, at, err)
 			met = false
 			continue
 		}

@@ -13,8 +13,8 @@ type scan struct{ held *revocation.Index }
 
 // rewind starts to read the log from its start: what was the position here is not in
 // it any more, so it went back, or it is another.
-func (j *Journal) rewind(ctx context.Context, at token.Rev) {
-	j.cfg.Logger.ErrorContext(ctx, "revocation log lost a position, reading it again", store.AlarmKey, alarm, "position", at.String())
+func (j *Journal) rewind(ctx context.Context, at token.Rev, cause error) {
+	j.cfg.Logger.ErrorContext(ctx, "revocation log lost a position, reading it again", store.AlarmKey, alarm, "position", at.String(), "error", cause)
 	// Not ready until all is whole: no one position could say what a minter had
 	// applied of two logs.
 	if before := j.confirmed.Swap(nil); before != nil {
