@@ -60,6 +60,36 @@ func store() []Mutant {
 			Packages: []string{"./store/redis"}, Run: "^TestAnswerOfAnInstanceThatIsNoMore$",
 		},
 		{
+			Name: "store: what Redis has written by halves may come in the place of a lineage", File: "store/redis/log.go",
+			Old:      "parseTop(e.top)), room: room}",
+			New:      "parseTop(e.top))}",
+			Packages: []string{"./store/redis"}, Run: "^TestTransactionThatWasTorn$",
+		},
+		{
+			Name: "store: a trim note excuses what is there", File: "store/redis/read.go",
+			Old:      "index <= n.last && n.last < next {",
+			New:      "index <= n.last {",
+			Packages: []string{"./store/redis"}, Run: "^TestTransactionThatWasTorn$",
+		},
+		{
+			Name: "store: records go one by one in a trim, and a half of them with a note for all", File: "store/redis/scripts/trim.lua",
+			Old:      "redis.call('XDEL', KEYS[2], unpack(ARGV, ids))",
+			New:      "for i = ids, #ARGV do redis.call('XDEL', KEYS[2], ARGV[i]) end",
+			Packages: []string{"./store/redis"}, Run: "^TestTransactionThatWasTorn$",
+		},
+		{
+			Name: "store: a hint that Redis has lost makes a position unknown", File: "store/redis/read.go",
+			Old:      "l.noted, l.laid}",
+			New:      "l.noted}",
+			Packages: []string{"./store/redis"}, Run: "^TestLineageWhosePlaceIsNotKnown$",
+		},
+		{
+			Name: "store: a log that knows no position is read again for ever", File: "revocation/journal/follow.go",
+			Old:      "rewinds > maxRewinds {",
+			New:      "rewinds < 0 {",
+			Packages: []string{"./revocation/journal"}, Run: "^TestALogThatKnowsNoPositionIsNotReadForEver$",
+		},
+		{
 			Name: "store: an alarm is not counted", File: "cmd/writ/internal/app/alarms.go",
 			Old:      "h.total.WithLabelValues(a.Value.String()).Inc()",
 			New:      "h.total.WithLabelValues(a.Value.String()).Add(0)",

@@ -178,8 +178,10 @@ func TestTrimThatWasPlannedBeforeAnother(t *testing.T) {
 	}
 	records[100].Expires, records[3000].Expires = now, now
 	at := tail(t, l).Position
-	_, err := l.Append(t.Context(), at, records...)
-	must(t, err)
+	for part := range slices.Chunk(records, 2000) {
+		_, err := l.Append(t.Context(), tail(t, l).Position, part...)
+		must(t, err)
+	}
 	reached, release := b.proxy(t).Hold("writ:write")
 	planned := make(chan error, 1)
 	go func() {

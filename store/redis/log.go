@@ -53,7 +53,7 @@ func (l *Log) Tail(ctx context.Context) (store.Tail, error) {
 }
 
 // Append is store.Log's. It takes one round trip where this process has seen at as
-// the tail, else two.
+// the tail, else two, and no more than 2000 entries.
 func (l *Log) Append(ctx context.Context, at store.Position, entries ...store.Entry) (store.Position, error) {
 	const what = "appending to log"
 	if len(entries) == 0 {
@@ -61,6 +61,9 @@ func (l *Log) Append(ctx context.Context, at store.Position, entries ...store.En
 	}
 	if err := store.CheckEntries(entries); err != nil {
 		return store.Position{}, fmt.Errorf("%s: %w", what, err)
+	}
+	if n := len(entries); n > chunkRecords {
+		return store.Position{}, fmt.Errorf("%s: %d entries at once, more than %d", what, n, chunkRecords)
 	}
 	e, instance, err := l.appendable(ctx, at)
 	if err != nil {
@@ -120,6 +123,7 @@ type step struct {
 	marker  uint64 // index of the marker, 0 until it is written
 	base    uint64 // index before the lineage's first record
 	set     string // name for a data set that has none
+	room    int    // how many indexes to clear first
 }
 
 // add writes the records if the log ends where the step says and the instance is
@@ -132,7 +136,7 @@ func (l *Log) add(ctx context.Context, what string, s *step) (t store.Tail, done
 		first = max(first, parseTop(s.at.top)+1)
 	}
 	args, instance := l.args()
-	args = append(args, s.instance, s.at.mac(), s.at.top, first, lineage, place, s.set)
+	args = append(args, s.instance, s.at.mac(), s.at.top, first, lineage, place, s.set, s.room)
 	for _, r := range s.records {
 		args = append(args, r)
 	}
@@ -166,8 +170,11 @@ func (l *Log) wrote(e end, instance, known string) {
 }
 
 const (
-	chunkRecords = 2000
+	chunkRecords = 2000 // of one script
 	chunkBytes   = 1 << 20
+
+	// room is how many indexes an open clears: one more than any script writes.
+	room = chunkRecords + 1
 )
 
 // Open is store.Log's. What is restored is written in parts of up to 2000 records, so
@@ -184,7 +191,7 @@ func (l *Log) Open(ctx context.Context, seen store.Tail, restore []store.Entry) 
 	if t.Position != seen.Position || t.Instance != seen.Instance {
 		return store.Position{}, fmt.Errorf("%s: %w", what, &store.ConflictError{Want: seen.Position, Tail: t})
 	}
-	s := step{at: e, instance: t.Instance, base: max(e.index, parseTop(e.top))}
+	s := step{at: e, instance: t.Instance, base: max(e.index, parseTop(e.top)), room: room}
 	if s.lineage, err = newLineage(); err != nil {
 		return store.Position{}, fmt.Errorf("%s: %w", what, err)
 	}
@@ -233,7 +240,7 @@ func (l *Log) writeLineage(ctx context.Context, what string, s *step, owner stri
 		}
 		index := max(s.at.index, s.base) + uint64(n)
 		s.at = end{index: index, top: itemID(index), chain: chain}
-		s.instance, s.set, want = owner, "", r.Position
+		s.instance, s.set, s.room, want = owner, "", 0, r.Position
 	}
 	return nil
 }

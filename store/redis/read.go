@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -19,6 +20,10 @@ const (
 	firstPage = 512     // records of a first round trip
 	pageLimit = 5000    // and of any
 	pageBytes = 4 << 20 // what a round trip is meant to carry
+
+	// underNotes is how many notes that begin before its records a page has. One is what it needs,
+	// but a part of a trim leaves an earlier one beside it.
+	underNotes = 4
 )
 
 // note is a stored trim note, and the indexes that it stands for.
@@ -46,7 +51,7 @@ func (n *note) member() string {
 // page is a part of a log as it was in one moment.
 type page struct {
 	items []item
-	notes []note // ascending: one that begins before the first item, and as many as the items need
+	notes []note // ascending: some that begin before the first item, and as many as the items need
 	full  bool   // more may follow
 	fits  int    // how many records of this size a round trip is meant to carry
 }
@@ -64,7 +69,7 @@ func (l *Log) page(ctx context.Context, from uint64, count int) (page, error) {
 		items := goredis.NewRawCmd(ctx, "XRANGE", l.keys[1], itemID(from), "+", "COUNT", count)
 		_ = tx.Process(ctx, items) // it only queues
 		first := strconv.FormatUint(from, 10)
-		under := tx.ZRevRangeByScore(ctx, l.keys[3], &goredis.ZRangeBy{Max: "(" + first, Min: "-inf", Count: 1})
+		under := tx.ZRevRangeByScore(ctx, l.keys[3], &goredis.ZRangeBy{Max: "(" + first, Min: "-inf", Count: underNotes})
 		over := tx.ZRangeByScore(ctx, l.keys[3], &goredis.ZRangeBy{Min: first, Max: "+inf", Count: int64(count)})
 		_, err := tx.Exec(ctx)
 		end, raw, before, after = tail.Val(), items.Val(), under.Val(), over.Val()
@@ -81,6 +86,7 @@ func (l *Log) page(ctx context.Context, from uint64, count int) (page, error) {
 	}
 	p.full = len(p.items) == count
 	p.fits = min(max(pageBytes*len(p.items)/max(len(raw), 1), 1), pageLimit)
+	slices.Reverse(before)
 	for _, member := range append(before, after...) {
 		if n, ok := parseNote(member); ok {
 			p.notes = append(p.notes, n)
@@ -100,13 +106,16 @@ func firstError(err error, commands ...goredis.Cmder) error {
 	return err
 }
 
-// covering returns the note that stands for an index.
-func (p *page) covering(index uint64) (*note, bool) {
+// covering returns the note that stands for an index, and for nothing that is there: the next
+// record is. Of several it is the one that stands for most.
+func (p *page) covering(index, next uint64) (*note, bool) {
 	i := sort.Search(len(p.notes), func(i int) bool { return p.notes[i].first > index }) - 1
-	if i < 0 || index > p.notes[i].last {
-		return nil, false
+	for ; i >= 0; i-- {
+		if n := &p.notes[i]; index <= n.last && n.last < next {
+			return n, true
+		}
 	}
-	return &p.notes[i], true
+	return nil, false
 }
 
 // cursor walks a log and verifies it.
@@ -123,7 +132,7 @@ func (l *Log) cursor() cursor {
 // next verifies the entry that follows.
 func (c *cursor) next(p *page, it *item) (store.Record, error) {
 	if it.index != c.index+1 {
-		if err := c.skip(p); err != nil {
+		if err := c.skip(p, it.index); err != nil {
 			return store.Record{}, err
 		}
 	}
@@ -134,10 +143,10 @@ func (c *cursor) next(p *page, it *item) (store.Record, error) {
 	return r, err
 }
 
-// skip passes a trimmed run. Without a note nothing is passed, and the chain finds
-// the gap at the next record.
-func (c *cursor) skip(p *page) error {
-	n, ok := p.covering(c.index + 1)
+// skip passes a trimmed run before a record. Without a note nothing is passed, and the chain
+// finds the gap at that record.
+func (c *cursor) skip(p *page, next uint64) error {
+	n, ok := p.covering(c.index+1, next)
 	if !ok {
 		return nil
 	}
@@ -214,43 +223,59 @@ func (l *Log) seek(ctx context.Context, c *cursor, after store.Position, count i
 	if after.IsZero() {
 		return l.page(ctx, 1, count)
 	}
-	l.mu.Lock()
-	base, hinted := l.bases[after.Lineage]
-	l.mu.Unlock()
-	for range 2 {
-		if !hinted {
-			var err error
-			if base, err = l.base(ctx, after.Lineage); err != nil {
-				return page{}, err
-			}
+	// Where a lineage lies is a hint: one that leads nowhere, since the log is another one now
+	// or Redis has lost it, is followed by a better one.
+	for _, place := range []func(context.Context, store.Lineage) (uint64, bool, error){l.hinted, l.noted, l.laid} {
+		base, ok, err := place(ctx, after.Lineage)
+		if err != nil {
+			return page{}, err
+		}
+		if !ok {
+			continue
 		}
 		p, err := l.seekAt(ctx, c, after, base, count)
 		if err == nil {
 			l.hint(after.Lineage, base)
 			return p, nil
 		}
-		if !hinted || !errors.Is(err, store.ErrUnknownPosition) {
+		if !errors.Is(err, store.ErrUnknownPosition) {
 			return p, err
 		}
-		hinted = false // the log may be another one now
 	}
 	return page{}, fmt.Errorf("reading log: %w", store.ErrUnknownPosition)
 }
 
-// base asks where a lineage lies.
-func (l *Log) base(ctx context.Context, lineage store.Lineage) (base uint64, err error) {
+// hinted is where this process has seen a lineage.
+func (l *Log) hinted(_ context.Context, lineage store.Lineage) (base uint64, ok bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	base, ok = l.bases[lineage]
+	return base, ok, nil
+}
+
+// noted is where whoever opened a lineage says that it lies.
+func (l *Log) noted(ctx context.Context, lineage store.Lineage) (base uint64, ok bool, err error) {
 	var place string
 	err = l.db.call(ctx, "reading log", func(ctx context.Context, c *goredis.Client) error {
 		place, err = c.HGet(ctx, l.keys[2], lineageField(lineage)).Result()
 		return notNil(err)
 	})
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	if _, err := fmt.Sscanf(place, "%d ", &base); err != nil {
-		return 0, fmt.Errorf("reading log: %w", store.ErrUnknownPosition)
+	_, err = fmt.Sscanf(place, "%d ", &base)
+	return base, err == nil, nil
+}
+
+// laid is where a lineage lies by what its records say.
+func (l *Log) laid(ctx context.Context, lineage store.Lineage) (base uint64, ok bool, err error) {
+	out, err := l.db.read(ctx, "reading log", placeScript, l.keys[:2], lineageField(lineage))
+	if err != nil {
+		return 0, false, err
 	}
-	return base, nil
+	text, _ := out.(string)
+	base, err = strconv.ParseUint(text, 10, 64)
+	return base, err == nil, nil
 }
 
 func lineageField(lineage store.Lineage) string {
@@ -279,7 +304,11 @@ func (l *Log) seekAt(ctx context.Context, c *cursor, after store.Position, base 
 		p.items = p.items[1:]
 		return p, nil
 	}
-	n, ok := p.covering(index)
+	next := uint64(math.MaxUint64)
+	if len(p.items) > 0 {
+		next = p.items[0].index
+	}
+	n, ok := p.covering(index, next)
 	if !ok {
 		return p, fmt.Errorf("reading log: %w", store.ErrUnknownPosition)
 	}

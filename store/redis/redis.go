@@ -10,6 +10,10 @@
 // itself, and never trusts what it reads: see package store. No call outlasts its
 // bound.
 //
+// What a Redis had written by halves when its machine lost its power, it carries out
+// at its second start after that, between what was written before and since. An open
+// clears the place, and of a trim any half is a log as well as the whole.
+//
 // What Redis cannot show by itself is a process that went back in time while it
 // ran (DEBUG RELOAD, a machine restored from a memory image, keys put back with
 // RESTORE). Who has seen more than is there now reports store.ErrRollback, once,
@@ -38,9 +42,9 @@ import (
 // where Config.MinReplicas is set, cluster|… only in a Cluster, and config|get only to
 // report appendfsync.
 const Rights = "resetkeys ~{writ}* resetchannels -@all +eval +info +multi +exec" +
-	" +xread +xrange +xrevrange +xadd +xdel +xlen +xinfo|stream" +
+	" +xread +xrange +xrevrange +xadd +xdel +xsetid +xlen +xinfo|stream" +
 	" +hget +hset +hdel +hincrby +hmget +hgetall" +
-	" +zadd +zrangebyscore +zrevrangebyscore +zremrangebyscore" +
+	" +zadd +zrem +zrangebyscore +zrevrangebyscore" +
 	" +get +set +getrange +del +pexpire +wait +select +client|setname +cluster|info +cluster|slots +config|get"
 
 const (

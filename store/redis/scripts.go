@@ -21,6 +21,8 @@ var (
 	tailPart string
 	//go:embed scripts/append.lua
 	appendPart string
+	//go:embed scripts/place.lua
+	placePart string
 	//go:embed scripts/trim.lua
 	trimPart string
 	//go:embed scripts/get.lua
@@ -32,6 +34,7 @@ var (
 
 	tailScript   = servingPart + statusPart + tailPart
 	appendScript = servingPart + statusPart + appendPart
+	placeScript  = servingPart + placePart
 	trimScript   = servingPart + statusPart + trimPart
 	getScript    = servingPart + getPart
 	swapScript   = servingPart + swapPart

@@ -12,13 +12,17 @@ local data = item(KEYS[2], ARGV[2])
 if data == nil or string.sub(data, -32) ~= ARGV[3] then return 0 end
 redis.call('HINCRBY', KEYS[3], 'trims', 1)
 local at = 5 + tonumber(ARGV[4])
+local old = {}
 for i = 5, at - 1, 3 do
-  redis.call('ZREMRANGEBYSCORE', KEYS[4], ARGV[i], ARGV[i + 1])
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], ARGV[i], ARGV[i + 1])) do
+    if member ~= ARGV[i + 2] then old[#old + 1] = member end
+  end
   redis.call('ZADD', KEYS[4], ARGV[i], ARGV[i + 2])
 end
 local ids = at + 1 + tonumber(ARGV[at])
+-- All records go at once, after the notes that stand for them and before those that stood
+-- for some: what may come of a part of this (see append.lua) is a log like any other.
+redis.call('XDEL', KEYS[2], unpack(ARGV, ids))
+for _, member in ipairs(old) do redis.call('ZREM', KEYS[4], member) end
 for i = at + 1, ids - 1 do redis.call('HDEL', KEYS[3], ARGV[i]) end
-for i = ids, #ARGV, 1000 do
-  redis.call('XDEL', KEYS[2], unpack(ARGV, i, math.min(i + 999, #ARGV)))
-end
 return 1

@@ -35,6 +35,7 @@ func faults() []fault {
 		{"redis flushed", (*storm).flush},
 		{"redis restarted with older data", (*storm).older},
 		{"redis restarted empty", (*storm).empty},
+		{"redis without power in a transaction", (*storm).tear},
 		{"outage beyond max_staleness", (*storm).outage},
 		{"failover that loses a tail", (*storm).failover},
 		{"failover that one replica misses", (*storm).split},
@@ -121,6 +122,13 @@ func (s *storm) older() {
 	backup := s.primary.Backup(s.t)
 	s.awaitLifts(2)
 	s.away(on(s.primary.Kill), func(t *testing.T) { s.primary.RestartWith(t, backup) }, 0+time.Millisecond, 300*time.Millisecond)
+}
+
+// tear has Redis come back with a part of its last transaction, which comes to light at a
+// later start.
+func (s *storm) tear() {
+	part := func(of int) int { return s.rng.IntN(of + 1) }
+	s.away(on(s.primary.Kill), func(t *testing.T) { s.primary.Tear(t, part) }, time.Millisecond, 300*time.Millisecond)
 }
 
 func (s *storm) empty() {
