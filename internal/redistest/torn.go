@@ -10,17 +10,18 @@ import (
 	"testing"
 )
 
-// Tear kills the server and starts it again as after a power cut that let only a part of the
-// last transaction reach its append-only file: as many of its commands as keep says of so many,
-// and half of the next. It reports whether it has torn one: keep may say -1.
+// Tear kills the server and starts it again as after a power cut that let only a part of a
+// transaction reach its append-only file: as many of its commands as keep says of so many,
+// and half of the next. It is the last one of at least so many commands. Tear reports
+// whether it has torn one: keep may say -1.
 //
 // Redis 7 leaves such a part out when it starts, but not out of the file: what is
 // written from then on follows it there. At the start after that it is carried out
 // with the next transaction (https://github.com/valkey-io/valkey/pull/4342).
-func (n *Node) Tear(t testing.TB, keep func(commands int) int) bool {
+func (n *Node) Tear(t testing.TB, least int, keep func(commands int) int) bool {
 	t.Helper()
 	n.kill()
-	torn, err := tear(filepath.Join(n.dir, "appendonlydir"), keep)
+	torn, err := tear(filepath.Join(n.dir, "appendonlydir"), least, keep)
 	if err == nil {
 		err = n.run()
 	}
@@ -30,7 +31,7 @@ func (n *Node) Tear(t testing.TB, keep func(commands int) int) bool {
 	return torn
 }
 
-func tear(dir string, keep func(commands int) int) (bool, error) {
+func tear(dir string, least int, keep func(commands int) int) (bool, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.incr.aof"))
 	if err != nil || len(files) == 0 {
 		return false, err
@@ -41,8 +42,8 @@ func tear(dir string, keep func(commands int) int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	ends := transaction(data)
-	if len(ends) < 2 {
+	ends := transaction(data, least)
+	if ends == nil {
 		return false, nil
 	}
 	n := keep(len(ends) - 2)
@@ -53,8 +54,8 @@ func tear(dir string, keep func(commands int) int) (bool, error) {
 }
 
 // transaction gives the ends, in an append-only file, of the commands of its last transaction
-// that is whole: of MULTI first, of EXEC last.
-func transaction(file []byte) (last []int) {
+// that has at least so many: of MULTI first, of EXEC last.
+func transaction(file []byte, least int) (last []int) {
 	var ends []int
 	for at := 0; ; {
 		words, end := command(file, at)
@@ -64,7 +65,7 @@ func transaction(file []byte) (last []int) {
 		if string(words[0]) == "MULTI" {
 			ends = nil
 		}
-		if ends = append(ends, end); string(words[0]) == "EXEC" {
+		if ends = append(ends, end); string(words[0]) == "EXEC" && len(ends) >= least+2 {
 			last = ends
 		}
 		at = end

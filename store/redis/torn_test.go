@@ -83,7 +83,7 @@ func (c *tearing) tear(t *testing.T, commands int) bool {
 	c.before(t, l, at)
 	known := tail(t, l).Position
 	c.last(t, l, at)
-	torn := b.primary(t).Tear(t, func(of int) int {
+	torn := b.primary(t).Tear(t, 3, func(of int) int {
 		if commands > of {
 			return -1
 		}
