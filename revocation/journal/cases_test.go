@@ -297,10 +297,13 @@ func TestALogThatKnowsNoPositionIsNotReadForEver(t *testing.T) {
 	rule := s.revoke(a, "log")
 	reads := 0
 	a.log.fault = func(call string) (error, bool) {
-		if call == "read" {
-			reads++
+		if call != "read" {
+			return nil, false
 		}
-		if call == "read" && reads%2 == 1 { // each but that of the start
+		switch reads++; {
+		case reads > 100:
+			return errDown, false
+		case reads%2 == 1: // each but that of the start
 			return store.ErrUnknownPosition, false
 		}
 		return nil, false

@@ -39,15 +39,18 @@ func TestAnotherKeyReadsNothing(t *testing.T) {
 	wantErr(t, other.Tally().Add(t.Context(), "b", time.Now().Add(2*time.Hour), nil), store.ErrForged)
 }
 
+// id is that of the entry at an index.
+func id(index uint64) string { return strconv.FormatUint(index, 10) + "-0" }
+
 func TestWhatIsNoWorkOfOursIsRefused(t *testing.T) {
 	t.Parallel()
 	stream, _, _ := redis.Keys(logName)
 	for name, attack := range map[string]func(*bed){
 		"another type":         func(b *bed) { b.primary(t).Do(t, "DEL", stream); b.primary(t).Do(t, "SET", stream, "x") },
-		"no such field":        func(b *bed) { b.primary(t).Do(t, "XADD", stream, "9-0", "x", "y") },
-		"more fields":          func(b *bed) { b.primary(t).Do(t, "XADD", stream, "9-0", "r", "y", "r", "z") },
-		"an id that is not so": func(b *bed) { b.primary(t).Do(t, "XADD", stream, "9-9", "r", "y") },
-		"nothing in it":        func(b *bed) { b.primary(t).Do(t, "XADD", stream, "9-0", "r", "") },
+		"no such field":        func(b *bed) { b.primary(t).Do(t, "XADD", stream, "9999-0", "x", "y") },
+		"more fields":          func(b *bed) { b.primary(t).Do(t, "XADD", stream, "9999-0", "r", "y", "r", "z") },
+		"an id that is not so": func(b *bed) { b.primary(t).Do(t, "XADD", stream, "9999-9", "r", "y") },
+		"nothing in it":        func(b *bed) { b.primary(t).Do(t, "XADD", stream, "9999-0", "r", "") },
 		"a greatest id":        func(b *bed) { b.primary(t).Do(t, "XADD", stream, "18446744073709551615-0", "r", "y") },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -120,11 +123,11 @@ func TestNoteThatIsMovedHidesNothing(t *testing.T) {
 	members, err := c.ZRange(t.Context(), notes, 0, -1).Result()
 	must(t, err)
 	// The note of "d", said to stand for all from "a" on, which is taken away.
-	moved := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, 2), 5)
+	moved := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, redis.Room+2), redis.Room+5)
 	moved = append(moved, members[1][16:]...)
 	must(t, c.Del(t.Context(), notes).Err())
-	must(t, c.ZAdd(t.Context(), notes, goredis.Z{Score: 2, Member: moved}).Err())
-	must(t, c.XDel(t.Context(), stream, "2-0").Err())
+	must(t, c.ZAdd(t.Context(), notes, goredis.Z{Score: redis.Room + 2, Member: moved}).Err())
+	must(t, c.XDel(t.Context(), stream, id(redis.Room+2)).Err())
 	for _, log := range []*redis.Log{l, b.open(t).Log(logName)} {
 		got, err := log.Read(t.Context(), all[1].Position, 0)
 		if !errors.Is(err, store.ErrUnknownPosition) || len(got) > 0 {
@@ -141,7 +144,7 @@ func TestMarkerOfAnotherLineageCompletesNothing(t *testing.T) {
 	t.Parallel()
 	b := alone(t)
 	l, _ := opened(t, b.open(t))
-	b.proxy(t).FailNext("2001-0", false) // the id that the second part goes on from
+	b.proxy(t).FailNext(id(redis.Room+2001), false) // the id that the second part goes on from
 	_, err := l.Open(t.Context(), tail(t, l), lasting(2500))
 	wantErr(t, err, store.ErrUnavailable)
 	now := tail(t, l)
@@ -196,7 +199,7 @@ func TestTrimThatWasPlannedBeforeAnother(t *testing.T) {
 	proxy := redistest.NewProxy(t, b.primary(t).Addr)
 	other.config.Addrs = []string{proxy.Addr}
 	other.config.SetDial(nil)
-	proxy.FailNext("4001-0", false) // its second batch ends with this
+	proxy.FailNext(id(redis.Room+4001), false) // its second batch ends with this
 	n, err := other.open(t).Log(logName).Trim(t.Context(), now.Add(2*time.Hour), 24*time.Hour)
 	if wantErr(t, err, store.ErrUnavailable); n != 2000 {
 		t.Fatalf("the other trimmed %d", n)

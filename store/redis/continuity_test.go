@@ -460,7 +460,7 @@ func TestTailThatIsDeleted(t *testing.T) {
 	at = add(t, l, at, "a")
 	add(t, l, at, "b")
 	stream, _, _ := redis.Keys(logName)
-	b.primary(t).Do(t, "XDEL", stream, "3-0")
+	b.primary(t).Do(t, "XDEL", stream, id(redis.Room+3))
 	fresh := b.open(t).Log(logName)
 	now := tail(t, fresh)
 	if now.Position != at || now.Open {

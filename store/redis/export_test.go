@@ -21,6 +21,9 @@ func CellKey(name string) string { return cellKey(name) }
 
 const SetKey = setKey
 
+// Room is how many indexes lie before the first lineage.
+const Room = room
+
 // DecodeItems reads an answer of XRANGE: the entries' indexes and bytes.
 func DecodeItems(raw []byte) (indexes []uint64, data [][]byte, err error) {
 	items, err := decodeItems(raw)

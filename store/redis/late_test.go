@@ -88,7 +88,7 @@ func TestAnswerOfAnInstanceThatIsNoMore(t *testing.T) {
 		add(t, l, at, "b", "c")
 	})
 	tail(t, l)
-	editLog(t, b.primary(t).Client(), logName, func(raw *storetest.RawLog) { delete(raw.Records, 4) })
+	editLog(t, b.primary(t).Client(), logName, func(raw *storetest.RawLog) { delete(raw.Records, redis.Room+4) })
 	_, err := l.Tail(t.Context())
 	wantErr(t, err, store.ErrRollback)
 }

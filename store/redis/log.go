@@ -52,8 +52,8 @@ func (l *Log) Tail(ctx context.Context) (store.Tail, error) {
 	return t, nil
 }
 
-// Append is store.Log's. It takes one round trip where this process has seen at as
-// the tail, else two, and no more than 2000 entries.
+// Append is store.Log's, for up to 2000 entries at once. It takes one round trip where
+// this process has seen at as the tail, else two.
 func (l *Log) Append(ctx context.Context, at store.Position, entries ...store.Entry) (store.Position, error) {
 	const what = "appending to log"
 	if len(entries) == 0 {
@@ -123,7 +123,6 @@ type step struct {
 	marker  uint64 // index of the marker, 0 until it is written
 	base    uint64 // index before the lineage's first record
 	set     string // name for a data set that has none
-	room    int    // how many indexes to clear first
 }
 
 // add writes the records if the log ends where the step says and the instance is
@@ -136,7 +135,7 @@ func (l *Log) add(ctx context.Context, what string, s *step) (t store.Tail, done
 		first = max(first, parseTop(s.at.top)+1)
 	}
 	args, instance := l.args()
-	args = append(args, s.instance, s.at.mac(), s.at.top, first, lineage, place, s.set, s.room)
+	args = append(args, s.instance, s.at.mac(), s.at.top, first, lineage, place, s.set)
 	for _, r := range s.records {
 		args = append(args, r)
 	}
@@ -173,7 +172,7 @@ const (
 	chunkRecords = 2000 // of one script
 	chunkBytes   = 1 << 20
 
-	// room is how many indexes an open clears: one more than any script writes.
+	// room is how many indexes are cleared before a lineage: one more than any script writes.
 	room = chunkRecords + 1
 )
 
@@ -191,7 +190,10 @@ func (l *Log) Open(ctx context.Context, seen store.Tail, restore []store.Entry) 
 	if t.Position != seen.Position || t.Instance != seen.Instance {
 		return store.Position{}, fmt.Errorf("%s: %w", what, &store.ConflictError{Want: seen.Position, Tail: t})
 	}
-	s := step{at: e, instance: t.Instance, base: max(e.index, parseTop(e.top)), room: room}
+	if err := l.clear(ctx, &e, t.Instance); err != nil {
+		return store.Position{}, fmt.Errorf("%s: %w", what, err)
+	}
+	s := step{at: e, instance: t.Instance, base: max(e.index, parseTop(e.top))}
 	if s.lineage, err = newLineage(); err != nil {
 		return store.Position{}, fmt.Errorf("%s: %w", what, err)
 	}
@@ -210,6 +212,39 @@ func (l *Log) Open(ctx context.Context, seen store.Tail, restore []store.Entry) 
 	l.hint(s.lineage, s.base)
 	l.wrote(after, owner, t.Instance)
 	return chain.Position(), nil
+}
+
+// clear makes Redis's append-only file say what is here: see clear.lua.
+func (l *Log) clear(ctx context.Context, e *end, instance string) error {
+	for _, step := range []string{"close", "clear", "raise"} {
+		args, known := l.args()
+		args = append(args, instance, e.mac(), step, room)
+		out, err := l.db.read(ctx, "making room", clearScript, l.keys[:3], args...)
+		if err != nil {
+			return err
+		}
+		if !wrote(out) {
+			_, t, err := l.observe(out, known)
+			if err != nil {
+				return err
+			}
+			return &store.ConflictError{Want: e.chain.Position(), Tail: t}
+		}
+		if e.top, err = textOf(out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// textOf reads the answer of a script that is one text.
+func textOf(out any) (string, error) {
+	list, _ := out.([]any)
+	text, ok := list[0].(string)
+	if !ok {
+		return "", fmt.Errorf("%w: answer of a script is not understood", store.ErrUnavailable)
+	}
+	return text, nil
 }
 
 // writeLineage writes the records of a new lineage, chunk by chunk. Each chunk is
@@ -240,7 +275,7 @@ func (l *Log) writeLineage(ctx context.Context, what string, s *step, owner stri
 		}
 		index := max(s.at.index, s.base) + uint64(n)
 		s.at = end{index: index, top: itemID(index), chain: chain}
-		s.instance, s.set, s.room, want = owner, "", 0, r.Position
+		s.instance, s.set, want = owner, "", r.Position
 	}
 	return nil
 }

@@ -262,7 +262,7 @@ func TestRestoreIsWrittenInParts(t *testing.T) {
 		restore[i] = store.Entry{Kind: 1, Payload: []byte{byte(i >> 8), byte(i)}}
 	}
 	// The second part is not made: what stands is a lineage without a marker.
-	b.proxy(t).FailNext("2000-0", false) // the id that the second part goes on from
+	b.proxy(t).FailNext(id(redis.Room+2000), false) // the id that the second part goes on from
 	_, err := l.Open(t.Context(), tail(t, l), restore)
 	wantErr(t, err, store.ErrUnavailable)
 	now := tail(t, other)

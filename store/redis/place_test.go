@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/writbroker/writ/store"
@@ -22,8 +23,9 @@ func TestLineageWhosePlaceIsNotKnown(t *testing.T) {
 	must(t, err)
 	_, lineages, _ := redis.Keys(logName)
 	fields, ok := b.primary(t).Do(t, "HKEYS", lineages).([]any)
+	fields = slices.DeleteFunc(fields, func(f any) bool { return f == "cleared" })
 	if !ok || len(fields) != 3 {
-		t.Fatalf("places of lineages: %v", fields)
+		t.Fatalf("places of lineages: %q", fields)
 	}
 	for name, lose := range map[string]func(field any){
 		"wrong":   func(field any) { b.primary(t).Do(t, "HSET", lineages, field, "1 1") },
@@ -39,6 +41,13 @@ func TestLineageWhosePlaceIsNotKnown(t *testing.T) {
 			}
 		}
 	}
+	// A log that an operator has removed is opened anew.
+	stream, _, _ := redis.Keys(logName)
+	b.primary(t).Do(t, "DEL", stream)
+	fresh := b.open(t).Log(logName)
+	_, err = fresh.Open(t.Context(), tail(t, fresh), entries("f"))
+	must(t, err)
+	wantLog(t, fresh, "f | ")
 	_, err = l.Read(t.Context(), store.Position{Lineage: 1, Seq: 1}, 100)
 	wantErr(t, err, store.ErrUnknownPosition)
 }

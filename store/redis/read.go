@@ -20,10 +20,7 @@ const (
 	firstPage = 512     // records of a first round trip
 	pageLimit = 5000    // and of any
 	pageBytes = 4 << 20 // what a round trip is meant to carry
-
-	// underNotes is how many notes that begin before its records a page has. One is what it needs,
-	// but a part of a trim leaves an earlier one beside it.
-	underNotes = 4
+	mostNotes = 5000    // that begin before a page
 )
 
 // note is a stored trim note, and the indexes that it stands for.
@@ -56,8 +53,9 @@ type page struct {
 	fits  int    // how many records of this size a round trip is meant to carry
 }
 
-// page reads up to count entries from an index on, and what the log's end looks like.
-func (l *Log) page(ctx context.Context, from uint64, count int) (page, error) {
+// page reads up to count entries from an index on, the notes that go with them and so many
+// of those that begin before, and what the log's end looks like.
+func (l *Log) page(ctx context.Context, from uint64, count, notes int) (page, error) {
 	var p page
 	var end any
 	var raw []byte
@@ -69,7 +67,7 @@ func (l *Log) page(ctx context.Context, from uint64, count int) (page, error) {
 		items := goredis.NewRawCmd(ctx, "XRANGE", l.keys[1], itemID(from), "+", "COUNT", count)
 		_ = tx.Process(ctx, items) // it only queues
 		first := strconv.FormatUint(from, 10)
-		under := tx.ZRevRangeByScore(ctx, l.keys[3], &goredis.ZRangeBy{Max: "(" + first, Min: "-inf", Count: underNotes})
+		under := tx.ZRevRangeByScore(ctx, l.keys[3], &goredis.ZRangeBy{Max: "(" + first, Min: "-inf", Count: int64(notes)})
 		over := tx.ZRangeByScore(ctx, l.keys[3], &goredis.ZRangeBy{Min: first, Max: "+inf", Count: int64(count)})
 		_, err := tx.Exec(ctx)
 		end, raw, before, after = tail.Val(), items.Val(), under.Val(), over.Val()
@@ -85,6 +83,9 @@ func (l *Log) page(ctx context.Context, from uint64, count int) (page, error) {
 		return p, fmt.Errorf("reading log: %w", classify(err))
 	}
 	p.full = len(p.items) == count
+	if len(after) == count {
+		p.cut(after[count-1])
+	}
 	p.fits = min(max(pageBytes*len(p.items)/max(len(raw), 1), 1), pageLimit)
 	slices.Reverse(before)
 	for _, member := range append(before, after...) {
@@ -93,6 +94,19 @@ func (l *Log) page(ctx context.Context, from uint64, count int) (page, error) {
 		}
 	}
 	return p, nil
+}
+
+// cut leaves out the records behind a note, the last of which a page has: there may be more.
+func (p *page) cut(last string) {
+	n, ok := parseNote(last)
+	if !ok {
+		return
+	}
+	keep := sort.Search(len(p.items), func(i int) bool { return p.items[i].index > n.first })
+	// What lies before the first record begins where the page does: those notes came first.
+	if keep = max(keep, 1); keep < len(p.items) {
+		p.items, p.full = p.items[:keep], true
+	}
 }
 
 // firstError is the error of a transaction: that of the command that was refused
@@ -107,15 +121,16 @@ func firstError(err error, commands ...goredis.Cmder) error {
 }
 
 // covering returns the note that stands for an index, and for nothing that is there: the next
-// record is. Of several it is the one that stands for most.
-func (p *page) covering(index, next uint64) (*note, bool) {
-	i := sort.Search(len(p.notes), func(i int) bool { return p.notes[i].first > index }) - 1
-	for ; i >= 0; i-- {
-		if n := &p.notes[i]; index <= n.last && n.last < next {
-			return n, true
+// record is. While a trim is under way, or after one that did not get to its end, there are
+// several: it is the one that reaches furthest.
+func (p *page) covering(index, next uint64) (best *note, ok bool) {
+	i := sort.Search(len(p.notes), func(i int) bool { return p.notes[i].first > index })
+	for ; i > 0; i-- {
+		if n := &p.notes[i-1]; index <= n.last && n.last < next && (best == nil || n.last > best.last) {
+			best = n
 		}
 	}
-	return nil, false
+	return best, best != nil
 }
 
 // cursor walks a log and verifies it.
@@ -131,9 +146,12 @@ func (l *Log) cursor() cursor {
 
 // next verifies the entry that follows.
 func (c *cursor) next(p *page, it *item) (store.Record, error) {
-	if it.index != c.index+1 {
+	for at := c.index; it.index != c.index+1; at = c.index {
 		if err := c.skip(p, it.index); err != nil {
 			return store.Record{}, err
+		}
+		if c.index == at {
+			break // nothing stands for what is missing, if anything is
 		}
 	}
 	r, err := c.chain.Next(it.data)
@@ -143,8 +161,8 @@ func (c *cursor) next(p *page, it *item) (store.Record, error) {
 	return r, err
 }
 
-// skip passes a trimmed run before a record. Without a note nothing is passed, and the chain
-// finds the gap at that record.
+// skip passes a trimmed run, or a part of one, before a record. Without a note nothing is
+// passed, and the chain finds the gap at that record.
 func (c *cursor) skip(p *page, next uint64) error {
 	n, ok := p.covering(c.index+1, next)
 	if !ok {
@@ -212,7 +230,7 @@ func (l *Log) Read(ctx context.Context, after store.Position, limit int) ([]stor
 		if !p.full || len(out) == limit {
 			return out, nil
 		}
-		if p, err = l.page(ctx, c.index+1, min(limit-len(out), p.fits)); err != nil {
+		if p, err = l.page(ctx, c.index+1, min(limit-len(out), p.fits), 1); err != nil {
 			return out, err
 		}
 	}
@@ -221,7 +239,7 @@ func (l *Log) Read(ctx context.Context, after store.Position, limit int) ([]stor
 // seek places a cursor after a position, and returns what follows there.
 func (l *Log) seek(ctx context.Context, c *cursor, after store.Position, count int) (page, error) {
 	if after.IsZero() {
-		return l.page(ctx, 1, count)
+		return l.page(ctx, 1, count, 1)
 	}
 	// Where a lineage lies is a hint: one that leads nowhere, since the log is another one now
 	// or Redis has lost it, is followed by a better one.
@@ -286,8 +304,16 @@ func (l *Log) seekAt(ctx context.Context, c *cursor, after store.Position, base 
 	if after.Seq == 0 || after.Seq > math.MaxInt64 || base > math.MaxInt64 {
 		return page{}, fmt.Errorf("reading log: %w", store.ErrUnknownPosition)
 	}
-	index := base + after.Seq
-	p, err := l.page(ctx, index, count)
+	p, err := l.seekIn(ctx, c, after, base+after.Seq, count, 1)
+	if errors.Is(err, store.ErrUnknownPosition) || store.IsIntegrity(err) {
+		p, err = l.seekIn(ctx, c, after, base+after.Seq, count, mostNotes)
+	}
+	return p, err
+}
+
+// seekIn looks for a position at its index, and among so many notes that begin before it.
+func (l *Log) seekIn(ctx context.Context, c *cursor, after store.Position, index uint64, count, notes int) (page, error) {
+	p, err := l.page(ctx, index, count, notes)
 	if err != nil {
 		return p, err
 	}
@@ -312,8 +338,17 @@ func (l *Log) seekAt(ctx context.Context, c *cursor, after store.Position, base 
 	if !ok {
 		return p, fmt.Errorf("reading log: %w", store.ErrUnknownPosition)
 	}
-	if err := c.inside(n, after); err != nil {
+	in := *c
+	if err := in.inside(n, after); err != nil {
 		return p, fmt.Errorf("reading log: %w", err)
 	}
+	if len(p.items) > 0 {
+		// From the end of a note that another one stands for too, it may need that one.
+		probe := in
+		if _, err := probe.next(&p, &p.items[0]); err != nil {
+			return p, fmt.Errorf("reading log: %w", err)
+		}
+	}
+	*c = in
 	return p, nil
 }

@@ -10,9 +10,9 @@
 // itself, and never trusts what it reads: see package store. No call outlasts its
 // bound.
 //
-// What a Redis had written by halves when its machine lost its power, it carries out
-// at its second start after that, between what was written before and since. An open
-// clears the place, and of a trim any half is a log as well as the whole.
+// What a Redis had written by halves when its machine lost its power it carries out at a
+// later start, before what was written since. So an open makes room first that its
+// append-only file knows to be empty, and a trim writes command by command.
 //
 // What Redis cannot show by itself is a process that went back in time while it
 // ran (DEBUG RELOAD, a machine restored from a memory image, keys put back with
@@ -42,7 +42,7 @@ import (
 // where Config.MinReplicas is set, cluster|… only in a Cluster, and config|get only to
 // report appendfsync.
 const Rights = "resetkeys ~{writ}* resetchannels -@all +eval +info +multi +exec" +
-	" +xread +xrange +xrevrange +xadd +xdel +xsetid +xlen +xinfo|stream" +
+	" +xread +xrange +xrevrange +xadd +xdel +xsetid +xgroup|create +xgroup|destroy +xlen +xinfo|stream" +
 	" +hget +hset +hdel +hincrby +hmget +hgetall" +
 	" +zadd +zrem +zrangebyscore +zrevrangebyscore" +
 	" +get +set +getrange +del +pexpire +wait +select +client|setname +cluster|info +cluster|slots +config|get"

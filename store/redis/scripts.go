@@ -21,6 +21,8 @@ var (
 	tailPart string
 	//go:embed scripts/append.lua
 	appendPart string
+	//go:embed scripts/clear.lua
+	clearPart string
 	//go:embed scripts/place.lua
 	placePart string
 	//go:embed scripts/trim.lua
@@ -34,6 +36,7 @@ var (
 
 	tailScript   = servingPart + statusPart + tailPart
 	appendScript = servingPart + statusPart + appendPart
+	clearScript  = servingPart + statusPart + clearPart
 	placeScript  = servingPart + placePart
 	trimScript   = servingPart + statusPart + trimPart
 	getScript    = servingPart + getPart

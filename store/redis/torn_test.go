@@ -1,7 +1,10 @@
 package redis_test
 
 import (
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -9,58 +12,247 @@ import (
 	"github.com/writbroker/writ/store/redis"
 )
 
-// A Redis whose machine loses its power while it writes a transaction carries out a part of it, at
-// its second start after that, between what was written before and since (see redistest.Tear).
-// Nothing that was written since may be lost to it, nor the log be of no use.
+// A Redis whose machine loses its power while it writes a transaction carries out a part of it
+// at a later start, before what was written since (see redistest.Tear). Whenever that comes, what
+// has been written since is there, and the log goes on.
 func TestTransactionThatWasTorn(t *testing.T) {
 	t.Parallel()
-	spent := func(texts ...string) []store.Entry {
-		out := entries(texts...)
-		for i := range out {
-			out[i].Expires = time.Now().Add(-time.Minute)
-		}
-		return out
-	}
-	none := func(*testing.T, *redis.Log, store.Position) {}
-	for _, c := range []tearing{
-		{"an append", none, func(t *testing.T, l *redis.Log, at store.Position) {
+	for _, c := range []struct {
+		name  string
+		least int // commands of the transaction
+		last  func(*testing.T, *bed, *redis.Log, store.Position)
+	}{
+		{"an append", 7, func(t *testing.T, _ *bed, l *redis.Log, at store.Position) {
 			add(t, l, at, "b", "c", "d", "e", "f", "g", "h")
 		}},
-		{"the opening of a lineage", none, func(t *testing.T, l *redis.Log, _ store.Position) {
-			_, err := l.Open(t.Context(), tail(t, l), entries("a", "b", "c", "d", "e", "f", "g", "h"))
+		{"the opening of a lineage", 7, func(t *testing.T, _ *bed, l *redis.Log, _ store.Position) {
+			_, err := l.Open(t.Context(), tail(t, l), entries("a", "b", "c", "d", "e", "f"))
 			must(t, err)
 		}},
-		{"a trim", func(t *testing.T, l *redis.Log, at store.Position) {
-			_, err := l.Append(t.Context(), at, spent("b", "c", "d")...)
-			must(t, err)
-			wantTrim(t, l, 2)
-		}, func(t *testing.T, l *redis.Log, _ store.Position) {
-			for _, then := range [][]store.Entry{spent("e"), append(spent("f"), entries("g")...)} {
-				at, err := l.Open(t.Context(), tail(t, l), nil)
-				must(t, err)
-				_, err = l.Append(t.Context(), at, then...)
-				must(t, err)
-			}
-			wantTrim(t, l, 4) // d, e and the marker before it, f
+		{"making room", 2, func(t *testing.T, b *bed, l *redis.Log, _ store.Position) {
+			b.another(t)
+			now := tail(t, l)
+			b.proxy(t).FailNext("$5\r\nclear\r\n", false)
+			_, err := l.Open(t.Context(), now, nil)
+			wantErr(t, err, store.ErrUnavailable)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			commands := 0
-			for c.tear(t, commands) {
-				commands++
-			}
-			if commands < 7 {
-				t.Errorf("it was torn %d times", commands)
+			for i, between := range betweenStarts {
+				keep, every := 0, 1+min(i, 1)
+				for tear(t, c.least, keep, c.last, between) {
+					keep += every
+				}
+				if keep <= c.least {
+					t.Errorf("%d commands were kept at most", keep-every)
+				}
 			}
 		})
 	}
 }
 
-// tearing is a transaction that is torn, and what is in the log before.
-type tearing struct {
-	name         string
-	before, last func(*testing.T, *redis.Log, store.Position)
+// betweenStarts is what is written between a start that leaves out the part of a transaction and one
+// that carries it out.
+var betweenStarts = []func(*testing.T, *bed, *redis.DB){
+	func(t *testing.T, _ *bed, db *redis.DB) { reopened(t, db.Log(logName)) },
+	func(t *testing.T, _ *bed, db *redis.DB) { swapped(t, db) },
+	func(t *testing.T, b *bed, db *redis.DB) { // an open that does not get far, before and after
+		swapped(t, db)
+		now := tail(t, db.Log(logName))
+		b.proxy(t).FailNext("$5\r\nraise\r\n", false)
+		_, err := db.Log(logName).Open(t.Context(), now, nil)
+		wantErr(t, err, store.ErrUnavailable)
+		b.another(t)
+		reopened(t, db.Log(logName))
+	},
+	func(t *testing.T, b *bed, db *redis.DB) { // torn again
+		swapped(t, db)
+		reopened(t, db.Log(logName))
+		if !b.primary(t).Tear(t, 6, func(of int) int { return of - 2 }) {
+			t.Fatal("nothing to tear")
+		}
+		reopened(t, db.Log(logName))
+	},
+}
+
+// swapped writes a transaction that has nothing to do with a log.
+func swapped(t *testing.T, db *redis.DB) {
+	t.Helper()
+	_, err := db.Cells().Swap(t.Context(), "ring", 0, []byte("one"))
+	must(t, err)
+}
+
+func reopened(t *testing.T, l *redis.Log) {
+	t.Helper()
+	at, err := l.Open(t.Context(), tail(t, l), entries("A", "B", "C", "D"))
+	must(t, err)
+	add(t, l, at, "E")
+}
+
+// tear reports false where the last transaction has less commands.
+func tear(t *testing.T, least, keep int, last func(*testing.T, *bed, *redis.Log, store.Position), between func(*testing.T, *bed, *redis.DB)) bool {
+	t.Helper()
+	b := alone(t)
+	db := b.open(t)
+	l, at := opened(t, db)
+	at = add(t, l, at, "a")
+	last(t, b, l, at)
+	torn := b.primary(t).Tear(t, least, func(of int) int {
+		if keep > of {
+			return -1
+		}
+		return keep
+	})
+	if !torn {
+		return false
+	}
+	between(t, b, db)
+	before := content(t, l)
+	b.another(t)
+	after := content(t, b.open(t).Log(logName))
+	if !startsWith(after, before) {
+		t.Errorf("with %d commands the log held %v, and holds %v", keep, before, after)
+	}
+	if got := content(t, l); !slices.Equal(got, after) {
+		t.Errorf("with %d commands who stayed reads %v, who came %v", keep, got, after)
+	}
+	reopened(t, l)
+	return true
+}
+
+// content is what a log holds, with its positions, and that each of them can be read from.
+func content(t *testing.T, l *redis.Log) []string {
+	t.Helper()
+	all, err := l.Read(t.Context(), store.Position{}, 10_000)
+	if err != nil {
+		t.Fatalf("after %d records: %v", len(all), err)
+	}
+	var out []string
+	for i, r := range all {
+		out = append(out, fmt.Sprintf("%v %q", r.Position, r.Payload))
+		if len(all) < 100 || i%53 == 0 {
+			rest, err := l.Read(t.Context(), r.Position, 10_000)
+			if err != nil || len(rest) != len(all)-i-1 {
+				t.Fatalf("after %v come %d records of %d: %v", r.Position, len(rest), len(all)-i-1, err)
+			}
+		}
+	}
+	return out
+}
+
+func startsWith(all, first []string) bool {
+	return len(all) >= len(first) && slices.Equal(all[:len(first)], first)
+}
+
+// TestTornAtRandom breaks Redis in the middle of transactions, again and again, while the log
+// is opened, written and trimmed. It can be read after every start, and once a lineage was opened
+// the next one shows what was there.
+func TestTornAtRandom(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	b := alone(t)
+	db := b.open(t)
+	l := db.Log(logName)
+	hanging, torn := false, 0 // whether a part of a transaction may come yet
+	for range 80 {
+		switch rng.IntN(10) {
+		case 0, 1:
+			before := content(t, l)
+			b.another(t)
+			if after := content(t, l); !hanging && !slices.Equal(after, before) {
+				t.Fatalf("the log held %v, and holds %v", before, after)
+			}
+			hanging = false
+		case 2, 3:
+			if b.primary(t).Tear(t, 2, func(of int) int { return rng.IntN(of + 1) }) {
+				torn++
+			}
+			hanging = true
+		case 4:
+			before := content(t, l)
+			if _, err := l.Trim(t.Context(), time.Now(), 0); err != nil {
+				t.Fatal(err)
+			}
+			for _, kept := range content(t, l) {
+				if !slices.Contains(before, kept) {
+					t.Fatalf("trimming brought %s", kept)
+				}
+			}
+		case 5:
+			v, err := db.Cells().Get(t.Context(), "ring")
+			if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrRollback) {
+				t.Fatal(err)
+			}
+			_, err = db.Cells().Swap(t.Context(), "ring", v.Version, []byte("one"))
+			must(t, err)
+		default:
+			now := tail(t, l)
+			some := entries("a", "b", "c", "d", "e")[:1+rng.IntN(5)]
+			for i := range some {
+				if rng.IntN(2) == 0 {
+					some[i].Expires = time.Now().Add(-time.Minute)
+				}
+			}
+			var err error
+			if now.Open {
+				_, err = l.Append(t.Context(), now.Position, some...)
+			} else {
+				_, err = l.Open(t.Context(), now, some)
+				hanging = false
+			}
+			must(t, err)
+		}
+	}
+	t.Logf("torn %d times; %d records in the end", torn, len(content(t, l)))
+	if torn < 5 {
+		t.Error("that is too little to show anything")
+	}
+}
+
+// TestTrimThatEndsEarly ends trims after each of their steps. The log reads as before, and the next
+// trim goes on.
+func TestTrimThatEndsEarly(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"note", "remove", "tidy"} {
+		for _, runs := range []int{3, 600} {
+			t.Run(fmt.Sprintf("before %s, %d notes", step, runs), func(t *testing.T) {
+				t.Parallel()
+				b := alone(t)
+				l, at := opened(t, b.open(t))
+				soon := time.Now().Add(3 * time.Second)
+				var some []store.Entry
+				for i := range runs {
+					spent, lasts := entries(fmt.Sprint("spent ", i)), entries(fmt.Sprint("lasts ", i))
+					spent[0].Expires, lasts[0].Expires = time.Now().Add(-time.Minute), soon
+					some = append(append(some, spent...), lasts...)
+				}
+				gone := entries("gone")
+				gone[0].Expires = time.Now().Add(-time.Minute)
+				at, err := l.Append(t.Context(), at, slices.Concat(some, entries("live"), gone, entries("more"))...)
+				must(t, err)
+				wantTrim(t, l, runs+1)
+				time.Sleep(time.Until(soon) + 1100*time.Millisecond) // by the seconds of Redis's clock
+				want := []string{"live", "more"}
+
+				b.proxy(t).FailNext(fmt.Sprintf("$%d\r\n%s\r\n", len(step), step), false)
+				_, err = l.Trim(t.Context(), time.Now(), 0)
+				wantErr(t, err, store.ErrUnavailable)
+				wantLive(t, b, want)
+				for p, every := at, uint64(1+runs/20); p.Seq > every; p.Seq -= every {
+					if _, err := b.open(t).Log(logName).Read(t.Context(), p, 512); err != nil {
+						t.Fatalf("after %v: %v", p, err)
+					}
+				}
+				add(t, l, tail(t, l).Position, "last")
+				_, err = l.Trim(t.Context(), time.Now(), 0)
+				must(t, err)
+				wantLive(t, b, append(want, "last"))
+			})
+		}
+	}
 }
 
 // wantTrim trims as if every token had expired with the lineage that it is of.
@@ -73,75 +265,25 @@ func wantTrim(t *testing.T, l *redis.Log, want int) {
 	}
 }
 
-// tear starts Redis twice after it could write only so many commands of the last transaction.
-// It reports false where that has no more.
-func (c *tearing) tear(t *testing.T, commands int) bool {
+// wantLive holds what has no end, as a reader gets it who reads page by page.
+func wantLive(t *testing.T, b *bed, want []string) {
 	t.Helper()
-	b := alone(t)
-	l, at := opened(t, b.open(t))
-	at = add(t, l, at, "a")
-	c.before(t, l, at)
-	known := tail(t, l).Position
-	c.last(t, l, at)
-	torn := b.primary(t).Tear(t, 3, func(of int) int {
-		if commands > of {
-			return -1
-		}
-		return commands
-	})
-	if !torn {
-		return false
-	}
-	at, err := l.Open(t.Context(), tail(t, l), entries("A"))
-	must(t, err)
-	add(t, l, at, "B")
-	want := whatLasts(t, l)
-
-	b.another(t)
-	for who, l := range map[string]*redis.Log{"who stayed": l, "who came": b.open(t).Log(logName)} {
-		what := fmt.Sprintf("after %d commands, %s", commands, who)
-		if got := whatLasts(t, l); got != want {
-			t.Errorf("%s: log holds %s, want %s", what, got, want)
-		}
-		all, err := l.Read(t.Context(), store.Position{}, 100)
+	l := b.open(t).Log(logName)
+	var got []string
+	for at := (store.Position{}); ; {
+		page, err := l.Read(t.Context(), at, 7)
 		must(t, err)
-		for i, r := range all {
-			rest, err := l.Read(t.Context(), r.Position, 100)
-			if err != nil || len(rest) != len(all)-i-1 {
-				t.Errorf("%s: after %v come %d records: %v", what, r.Position, len(rest), err)
+		if len(page) == 0 {
+			break
+		}
+		for _, r := range page {
+			if !r.Marker && r.Expires.IsZero() {
+				got = append(got, string(r.Payload))
 			}
-		}
-		for p := known; p.Seq > 0; p.Seq-- {
-			if _, err := l.Read(t.Context(), p, 100); err != nil {
-				t.Errorf("%s: after %v: %v", what, p, err)
-			}
+			at = r.Position
 		}
 	}
-	at, err = l.Open(t.Context(), tail(t, l), entries("C"))
-	must(t, err)
-	add(t, l, at, "D")
-	want = whatLasts(t, l)
-	_, err = l.Trim(t.Context(), time.Now(), 0)
-	must(t, err)
-	all, err := l.Read(t.Context(), store.Position{}, 100)
-	must(t, err)
-	if got := whatLasts(t, l); got != want || tail(t, l).Records != len(all) {
-		t.Errorf("after %d commands, and a trim: log holds %s in %d records, want %s in %d",
-			commands, got, tail(t, l).Records, want, len(all))
+	if !slices.Equal(got, want) {
+		t.Fatalf("log holds %q, want %q", got, want)
 	}
-	return true
-}
-
-// whatLasts is what a log holds but for what has expired, with its positions.
-func whatLasts(t *testing.T, l *redis.Log) string {
-	t.Helper()
-	all, err := l.Read(t.Context(), store.Position{}, 100)
-	must(t, err)
-	out := ""
-	for _, r := range all {
-		if !r.Marker && r.Expires.IsZero() {
-			out += fmt.Sprintf("%s at %v, ", r.Payload, r.Position)
-		}
-	}
-	return out
 }

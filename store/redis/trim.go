@@ -48,6 +48,10 @@ func (l *Log) Trim(ctx context.Context, now time.Time, life time.Duration) (int,
 		return 0, nil
 	}
 	l.quiet = quiet{}
+	_, tail, err := l.status(ctx, "planning a trim")
+	if err != nil {
+		return 0, err
+	}
 	trims, err := l.trims(ctx)
 	if err != nil {
 		return 0, err
@@ -60,7 +64,7 @@ func (l *Log) Trim(ctx context.Context, now time.Time, life time.Duration) (int,
 		l.quiet = s.next
 		return 0, nil
 	}
-	t := trimmer{spent: s, log: l, trims: trims}
+	t := trimmer{spent: s, log: l, instance: tail.Instance, trims: trims}
 	return t.trim(ctx)
 }
 
@@ -103,7 +107,7 @@ func (l *Log) trims(ctx context.Context) (string, error) {
 func (l *Log) walk(ctx context.Context, c *cursor, fn func(store.Record) error) error {
 	count := firstPage
 	for {
-		p, err := l.page(ctx, c.index+1, count)
+		p, err := l.page(ctx, c.index+1, count, 1)
 		if err != nil {
 			return err
 		}
@@ -207,11 +211,13 @@ func (l *Log) survey(ctx context.Context, now time.Time, life time.Duration) (*s
 // trimmer walks the log and removes what may go, batch by batch.
 type trimmer struct {
 	*spent
-	log   *Log
-	trims string // how often the log was trimmed: what the next batch must find
-	total int
+	log      *Log
+	instance string // that must serve all along
+	trims    string // how often the log was trimmed: what the next step must find
+	total    int
 
 	before store.Position // the last one that was walked
+	at     uint64         // its index
 	mac    store.MAC      // its MAC
 	run    note           // the run that is being gathered; first is 0 where there is none
 	sum    store.TrimNote // what it stands for
@@ -222,9 +228,9 @@ type trimmer struct {
 
 // batch is what one script removes.
 type batch struct {
-	runs, lineages, ids []any
-	index               uint64 // of the last record that goes
-	mac                 store.MAC
+	notes, runs, lineages, ids []any
+	index                      uint64 // of the last record that goes
+	mac                        store.MAC
 }
 
 // trim walks the log once and removes on the way: what goes lies behind the cursor.
@@ -233,7 +239,7 @@ func (t *trimmer) trim(ctx context.Context) (int, error) {
 	t.mac = c.chain.MAC()
 	c.note = func(n note, sum store.TrimNote) {
 		t.extend(n.first, n.last, sum.Last, sum.Count)
-		t.before, t.mac = sum.Last, sum.LastMAC
+		t.before, t.at, t.mac = sum.Last, n.last, sum.LastMAC
 	}
 	err := t.log.walk(ctx, &c, func(r store.Record) error {
 		if t.covers(&r) {
@@ -243,7 +249,7 @@ func (t *trimmer) trim(ctx context.Context) (int, error) {
 			t.run = note{}
 		}
 		t.over = t.over || r.Position == t.last
-		t.before, t.mac = r.Position, c.chain.MAC()
+		t.before, t.at, t.mac = r.Position, c.index, c.chain.MAC()
 		if len(t.batch.ids) < trimBatch {
 			return nil
 		}
@@ -259,7 +265,7 @@ func (t *trimmer) trim(ctx context.Context) (int, error) {
 }
 
 func (t *trimmer) take(index uint64, r *store.Record, mac store.MAC) {
-	t.extend(index, index, r.Position, 1)
+	t.extend(t.at+1, index, r.Position, 1) // with the room before a lineage, if it is the first of one
 	t.fresh = true
 	t.batch.ids = append(t.batch.ids, itemID(index))
 	t.batch.index, t.batch.mac = index, mac
@@ -286,34 +292,49 @@ func (t *trimmer) finish() {
 	t.fresh = false
 	t.sum.LastMAC = t.mac
 	t.run.data = t.log.db.cfg.Sealer.SealNote(t.log.name, t.sum)
-	t.batch.runs = append(t.batch.runs, t.run.first, t.run.last, t.run.member())
+	member := t.run.member()
+	t.batch.notes = append(t.batch.notes, t.run.first, member)
+	t.batch.runs = append(t.batch.runs, t.run.first, t.run.last, member)
 }
 
 // send removes a batch. A run that goes on is noted as far as it goes; the next batch
-// replaces its note.
+// replaces its note. What it writes is safe to end after every step: see trim.lua.
 func (t *trimmer) send(ctx context.Context) error {
 	t.finish()
 	b := &t.batch
 	if len(b.ids) == 0 {
 		return nil
 	}
-	args := []any{t.trims, itemID(b.index), string(b.mac[:]), len(b.runs)}
-	args = append(append(args, b.runs...), len(b.lineages))
-	args = append(append(args, b.lineages...), b.ids...)
-	out, err := t.log.db.read(ctx, "trimming log", trimScript, t.log.keys, args...)
-	if err != nil {
+	if err := t.step(ctx, "claim"); err != nil {
 		return err
-	}
-	if !wrote(out) {
-		return store.ErrConflict
 	}
 	count, err := strconv.ParseUint(t.trims, 10, 64)
 	if err != nil {
 		return fmt.Errorf("trimming log: counting: %w", store.ErrForged)
 	}
-	t.log.forget(b.lineages)
 	t.trims = strconv.FormatUint(count+1, 10)
+	if err := t.step(ctx, "note", b.notes...); err != nil {
+		return err
+	}
+	if err := t.step(ctx, "remove", b.ids...); err != nil {
+		return err
+	}
 	t.total += len(b.ids)
+	t.log.forget(b.lineages)
+	args := append([]any{len(b.runs)}, b.runs...)
+	if err := t.step(ctx, "tidy", append(args, b.lineages...)...); err != nil {
+		return err
+	}
 	t.batch = batch{}
 	return nil
+}
+
+// step is store.ErrConflict where another replica trims, or another instance serves.
+func (t *trimmer) step(ctx context.Context, what string, more ...any) error {
+	args := []any{t.instance, t.trims, itemID(t.batch.index), string(t.batch.mac[:]), what}
+	out, err := t.log.db.read(ctx, "trimming log", trimScript, t.log.keys, append(args, more...)...)
+	if err == nil && !wrote(out) {
+		err = store.ErrConflict
+	}
+	return err
 }
