@@ -5,11 +5,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/writbroker/writ/config"
 	"github.com/writbroker/writ/policy"
+	"github.com/writbroker/writ/store/redis"
 )
 
 func load(t *testing.T) *config.Config { return loadFile(t, "writ.yaml") }
@@ -51,6 +53,20 @@ func TestSharedConfigurationLoads(t *testing.T) {
 	}
 	if want := "/run/credentials/writ/redis-password"; r.PasswordFile != want {
 		t.Errorf("password_file = %q, want %q", r.PasswordFile, want)
+	}
+}
+
+// TestRightsOfTheUserAreShown: what the example gives the user of Redis is what it needs.
+func TestRightsOfTheUserAreShown(t *testing.T) {
+	data, err := os.ReadFile("writ-redis.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(data), "ACL SETUSER writ on >PASSWORD ")
+	shown, _, _ := strings.Cut(rest, "username:")
+	got := strings.Fields(strings.ReplaceAll(shown, "#", ""))
+	if want := strings.Fields(redis.Rights); !slices.Equal(got, want) {
+		t.Errorf("the example gives %q, want %q", got, want)
 	}
 }
 
