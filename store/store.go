@@ -140,7 +140,8 @@ type Log interface {
 	// it returns. It fails with a *ConflictError if the tail is not exactly at,
 	// and with ErrDiscontinuity if the instance that serves the log is not the
 	// one that opened at's lineage or that lineage has no marker. It returns the
-	// position of the last entry. After ErrUnavailable the entries may be in the
+	// position of the last entry. An adapter may bound how many it takes at once (Redis:
+	// 2000). After ErrUnavailable the entries may be in the
 	// log all the same: Read from at before trying again.
 	Append(ctx context.Context, at Position, entries ...Entry) (Position, error)
 

@@ -14,11 +14,12 @@ import (
 	"github.com/writbroker/writ/store"
 )
 
-// Log is a named log. Its records are the entries of one stream, under ids that
-// count up from 1-0. A hash maps each lineage to the index before its first record
-// and that of its marker, and counts the trims; a sorted set holds trim notes by the
-// first index that they stand for. Only records and notes are authenticated; the
-// rest are hints, and what they lead to is verified.
+// Log is a named log. Its records are the entries of one stream, under ids that count
+// up, with room before a lineage. A hash maps each lineage to the index before its first
+// record and that of its marker, counts the trims, and says for which process of Redis
+// room was made; a sorted set holds trim notes by the first index that they stand for.
+// Only records and notes are authenticated; the rest are hints, and what they lead to
+// is verified.
 type Log struct {
 	db   *DB
 	name string
@@ -239,12 +240,12 @@ func (l *Log) clear(ctx context.Context, e *end, instance string) error {
 
 // textOf reads the answer of a script that is one text.
 func textOf(out any) (string, error) {
-	list, _ := out.([]any)
-	text, ok := list[0].(string)
-	if !ok {
-		return "", fmt.Errorf("%w: answer of a script is not understood", store.ErrUnavailable)
+	if list, ok := out.([]any); ok && len(list) == 1 {
+		if text, ok := list[0].(string); ok {
+			return text, nil
+		}
 	}
-	return text, nil
+	return "", fmt.Errorf("%w: answer of a script is not understood", store.ErrUnavailable)
 }
 
 // writeLineage writes the records of a new lineage, chunk by chunk. Each chunk is

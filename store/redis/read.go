@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -20,7 +21,11 @@ const (
 	firstPage = 512     // records of a first round trip
 	pageLimit = 5000    // and of any
 	pageBytes = 4 << 20 // what a round trip is meant to carry
-	mostNotes = 5000    // that begin before a page
+
+	// A page has one note more than it has records, and some more for those that stand for the
+	// same; one that begins before it, or many where that one is not what it needs.
+	spareNotes = 8
+	mostNotes  = 5000
 )
 
 // note is a stored trim note, and the indexes that it stands for.
@@ -60,6 +65,7 @@ func (l *Log) page(ctx context.Context, from uint64, count, notes int) (page, er
 	var end any
 	var raw []byte
 	var before, after []string
+	most := count + spareNotes
 	args, instance := l.args()
 	err := l.db.call(ctx, "reading log", func(ctx context.Context, c *goredis.Client) error {
 		tx := c.TxPipeline()
@@ -68,7 +74,7 @@ func (l *Log) page(ctx context.Context, from uint64, count, notes int) (page, er
 		_ = tx.Process(ctx, items) // it only queues
 		first := strconv.FormatUint(from, 10)
 		under := tx.ZRevRangeByScore(ctx, l.keys[3], &goredis.ZRangeBy{Max: "(" + first, Min: "-inf", Count: int64(notes)})
-		over := tx.ZRangeByScore(ctx, l.keys[3], &goredis.ZRangeBy{Min: first, Max: "+inf", Count: int64(count)})
+		over := tx.ZRangeByScore(ctx, l.keys[3], &goredis.ZRangeBy{Min: first, Max: "+inf", Count: int64(most)})
 		_, err := tx.Exec(ctx)
 		end, raw, before, after = tail.Val(), items.Val(), under.Val(), over.Val()
 		return firstError(err, tail, items, under, over)
@@ -83,8 +89,8 @@ func (l *Log) page(ctx context.Context, from uint64, count, notes int) (page, er
 		return p, fmt.Errorf("reading log: %w", classify(err))
 	}
 	p.full = len(p.items) == count
-	if len(after) == count {
-		p.cut(after[count-1])
+	if len(after) == most {
+		p.cut(after[most-1])
 	}
 	p.fits = min(max(pageBytes*len(p.items)/max(len(raw), 1), 1), pageLimit)
 	slices.Reverse(before)
@@ -120,17 +126,19 @@ func firstError(err error, commands ...goredis.Cmder) error {
 	return err
 }
 
-// covering returns the note that stands for an index, and for nothing that is there: the next
-// record is. While a trim is under way, or after one that did not get to its end, there are
-// several: it is the one that reaches furthest.
-func (p *page) covering(index, next uint64) (best *note, ok bool) {
+// covering returns the notes that stand for an index, and for nothing that is there: the next
+// record is. Where a part of a trim came late there are several; those that reach furthest
+// come first.
+func (p *page) covering(index, next uint64) []*note {
+	var out []*note
 	i := sort.Search(len(p.notes), func(i int) bool { return p.notes[i].first > index })
 	for ; i > 0; i-- {
-		if n := &p.notes[i-1]; index <= n.last && n.last < next && (best == nil || n.last > best.last) {
-			best = n
+		if n := &p.notes[i-1]; index <= n.last && n.last < next {
+			out = append(out, n)
 		}
 	}
-	return best, best != nil
+	slices.SortStableFunc(out, func(a, b *note) int { return cmp.Compare(b.last, a.last) })
+	return out
 }
 
 // cursor walks a log and verifies it.
@@ -144,8 +152,13 @@ func (l *Log) cursor() cursor {
 	return cursor{chain: *store.NewChain(l.db.cfg.Sealer, l.name)}
 }
 
-// next verifies the entry that follows.
+// next verifies the entry that follows. Where it links to the one before nothing is missing,
+// whatever notes there are.
 func (c *cursor) next(p *page, it *item) (store.Record, error) {
+	if r, err := c.chain.Next(it.data); err == nil {
+		c.index = it.index
+		return r, nil
+	}
 	for at := c.index; it.index != c.index+1; at = c.index {
 		if err := c.skip(p, it.index); err != nil {
 			return store.Record{}, err
@@ -164,10 +177,20 @@ func (c *cursor) next(p *page, it *item) (store.Record, error) {
 // skip passes a trimmed run, or a part of one, before a record. Without a note nothing is
 // passed, and the chain finds the gap at that record.
 func (c *cursor) skip(p *page, next uint64) error {
-	n, ok := p.covering(c.index+1, next)
-	if !ok {
-		return nil
+	var first error
+	for _, n := range p.covering(c.index+1, next) {
+		err := c.pass(n)
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
 	}
+	return first
+}
+
+func (c *cursor) pass(n *note) error {
 	if n.first <= c.index {
 		// The run has grown backwards over where the cursor stands.
 		return c.inside(n, c.chain.Position())
@@ -230,10 +253,29 @@ func (l *Log) Read(ctx context.Context, after store.Position, limit int) ([]stor
 		if !p.full || len(out) == limit {
 			return out, nil
 		}
-		if p, err = l.page(ctx, c.index+1, min(limit-len(out), p.fits), 1); err != nil {
+		if p, err = l.following(ctx, &c, min(limit-len(out), p.fits)); err != nil {
 			return out, err
 		}
 	}
+}
+
+// following is the page behind a cursor, with the notes that its first record needs.
+func (l *Log) following(ctx context.Context, c *cursor, count int) (page, error) {
+	p, err := l.page(ctx, c.index+1, count, 1)
+	if err == nil && c.reaches(&p) != nil {
+		p, err = l.page(ctx, c.index+1, count, mostNotes)
+	}
+	return p, err
+}
+
+// reaches fails where the cursor does not find the way to a page's first record.
+func (c *cursor) reaches(p *page) error {
+	if len(p.items) == 0 {
+		return nil
+	}
+	probe := cursor{chain: c.chain, index: c.index}
+	_, err := probe.next(p, &p.items[0])
+	return err
 }
 
 // seek places a cursor after a position, and returns what follows there.
@@ -304,51 +346,50 @@ func (l *Log) seekAt(ctx context.Context, c *cursor, after store.Position, base 
 	if after.Seq == 0 || after.Seq > math.MaxInt64 || base > math.MaxInt64 {
 		return page{}, fmt.Errorf("reading log: %w", store.ErrUnknownPosition)
 	}
-	p, err := l.seekIn(ctx, c, after, base+after.Seq, count, 1)
-	if errors.Is(err, store.ErrUnknownPosition) || store.IsIntegrity(err) {
-		p, err = l.seekIn(ctx, c, after, base+after.Seq, count, mostNotes)
+	var err error
+	for _, notes := range []int{1, mostNotes} {
+		p, failed := l.page(ctx, base+after.Seq, count, notes)
+		if failed != nil {
+			return p, failed
+		}
+		if err = c.place(&p, after, base+after.Seq); err == nil {
+			return p, nil
+		}
 	}
-	return p, err
+	return page{}, fmt.Errorf("reading log: %w", err)
 }
 
-// seekIn looks for a position at its index, and among so many notes that begin before it.
-func (l *Log) seekIn(ctx context.Context, c *cursor, after store.Position, index uint64, count, notes int) (page, error) {
-	p, err := l.page(ctx, index, count, notes)
-	if err != nil {
-		return p, err
+// place puts a cursor at a position that has an index, or into the run that it was trimmed with.
+func (c *cursor) place(p *page, after store.Position, index uint64) error {
+	next := uint64(math.MaxUint64)
+	if len(p.items) > 0 {
+		next = p.items[0].index
 	}
-	if len(p.items) > 0 && p.items[0].index == index {
+	if next == index {
 		chain := c.chain
 		r, err := chain.Resume(p.items[0].data)
 		if err == nil && r.Position != after {
 			err = store.ErrUnknownPosition
 		}
-		if err != nil {
-			return p, fmt.Errorf("reading log: %w", err)
+		if err == nil {
+			c.chain, c.index = chain, index
+			p.items = p.items[1:]
 		}
-		c.chain, c.index = chain, index
-		p.items = p.items[1:]
-		return p, nil
+		return err
 	}
-	next := uint64(math.MaxUint64)
-	if len(p.items) > 0 {
-		next = p.items[0].index
-	}
-	n, ok := p.covering(index, next)
-	if !ok {
-		return p, fmt.Errorf("reading log: %w", store.ErrUnknownPosition)
-	}
-	in := *c
-	if err := in.inside(n, after); err != nil {
-		return p, fmt.Errorf("reading log: %w", err)
-	}
-	if len(p.items) > 0 {
-		// From the end of a note that another one stands for too, it may need that one.
-		probe := in
-		if _, err := probe.next(&p, &p.items[0]); err != nil {
-			return p, fmt.Errorf("reading log: %w", err)
+	first := store.ErrUnknownPosition
+	for i, n := range p.covering(index, next) {
+		in := cursor{chain: c.chain}
+		err := in.inside(n, after)
+		if err == nil {
+			if err = in.reaches(p); err == nil {
+				c.chain, c.index = in.chain, in.index
+				return nil
+			}
+		}
+		if i == 0 {
+			first = err
 		}
 	}
-	*c = in
-	return p, nil
+	return first
 }

@@ -12,7 +12,7 @@
 //
 // What a Redis had written by halves when its machine lost its power it carries out at a
 // later start, before what was written since. So an open makes room first that its
-// append-only file knows to be empty, and a trim writes command by command.
+// append-only file knows to be empty, and any part of a trim leaves a log.
 //
 // What Redis cannot show by itself is a process that went back in time while it
 // ran (DEBUG RELOAD, a machine restored from a memory image, keys put back with

@@ -43,7 +43,7 @@ var (
 	swapScript   = servingPart + swapPart
 )
 
-// read runs a script that writes nothing.
+// read runs a script that writes nothing, or nothing that anybody is told of.
 func (db *DB) read(ctx context.Context, what, script string, keys []string, args ...any) (out any, err error) {
 	err = db.call(ctx, what, func(ctx context.Context, c *goredis.Client) error {
 		out, err = c.Eval(ctx, script, keys, args...).Result()

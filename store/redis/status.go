@@ -132,7 +132,8 @@ func (l *Log) observe(out any, instance string) (end, store.Tail, error) {
 		if err != nil {
 			return e, t, err
 		}
-		// Where the last record is not the last that ever was, somebody removed some.
+		// Where the last record is not the last that ever was, somebody removed some, or made
+		// room for a lineage that did not come.
 		t.Open = opener == st.instance && st.top == st.id
 	}
 	l.mu.Lock()

@@ -1,12 +1,15 @@
 package redis_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
+
+	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/writbroker/writ/store"
 	"github.com/writbroker/writ/store/redis"
@@ -212,47 +215,104 @@ func TestTornAtRandom(t *testing.T) {
 	}
 }
 
-// TestTrimThatEndsEarly ends trims after each of their steps. The log reads as before, and the next
-// trim goes on.
-func TestTrimThatEndsEarly(t *testing.T) {
+// TestTrimThatWasTorn has a trim carried out in part, after a lineage was opened that it does not
+// know of. The log reads as before from everywhere, and can be trimmed.
+func TestTrimThatWasTorn(t *testing.T) {
 	t.Parallel()
-	for _, step := range []string{"note", "remove", "tidy"} {
+	const commands = 5 // it counts, puts notes, removes records, notes and a hint
+	for keep := range commands + 1 {
 		for _, runs := range []int{3, 600} {
-			t.Run(fmt.Sprintf("before %s, %d notes", step, runs), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d commands, %d runs", keep, runs), func(t *testing.T) {
 				t.Parallel()
 				b := alone(t)
 				l, at := opened(t, b.open(t))
 				soon := time.Now().Add(3 * time.Second)
 				var some []store.Entry
 				for i := range runs {
-					spent, lasts := entries(fmt.Sprint("spent ", i)), entries(fmt.Sprint("lasts ", i))
-					spent[0].Expires, lasts[0].Expires = time.Now().Add(-time.Minute), soon
-					some = append(append(some, spent...), lasts...)
+					some = append(append(some, spent(fmt.Sprint("spent ", i))...), entries(fmt.Sprint("lasts ", i))...)
+					some[len(some)-1].Expires = soon
 				}
-				gone := entries("gone")
-				gone[0].Expires = time.Now().Add(-time.Minute)
-				at, err := l.Append(t.Context(), at, slices.Concat(some, entries("live"), gone, entries("more"))...)
+				at, err := l.Append(t.Context(), at, slices.Concat(some, entries("live"), spent("gone"), entries("more"))...)
 				must(t, err)
 				wantTrim(t, l, runs+1)
+				for range 2 { // the marker of the first of them goes
+					_, err = l.Open(t.Context(), tail(t, l), nil)
+					must(t, err)
+				}
 				time.Sleep(time.Until(soon) + 1100*time.Millisecond) // by the seconds of Redis's clock
-				want := []string{"live", "more"}
+				wantTrim(t, l, runs+1)
+				torn := b.primary(t).Tear(t, commands, func(of int) int {
+					if of != commands {
+						t.Errorf("a trim has %d commands", of)
+					}
+					return keep
+				})
+				if !torn {
+					t.Fatal("no trim was there to tear")
+				}
+				reopened(t, l)
+				b.another(t)
 
-				b.proxy(t).FailNext(fmt.Sprintf("$%d\r\n%s\r\n", len(step), step), false)
-				_, err = l.Trim(t.Context(), time.Now(), 0)
-				wantErr(t, err, store.ErrUnavailable)
+				want := []string{"live", "more", "A", "B", "C", "D", "E"}
 				wantLive(t, b, want)
 				for p, every := at, uint64(1+runs/20); p.Seq > every; p.Seq -= every {
 					if _, err := b.open(t).Log(logName).Read(t.Context(), p, 512); err != nil {
 						t.Fatalf("after %v: %v", p, err)
 					}
 				}
-				add(t, l, tail(t, l).Position, "last")
+				reopened(t, l)
 				_, err = l.Trim(t.Context(), time.Now(), 0)
 				must(t, err)
-				wantLive(t, b, append(want, "last"))
+				wantLive(t, b, append(want, want[2:]...))
 			})
 		}
 	}
+}
+
+func spent(texts ...string) []store.Entry {
+	out := entries(texts...)
+	for i := range out {
+		out[i].Expires = time.Now().Add(-time.Minute)
+	}
+	return out
+}
+
+// Notes of a log that is no more, or in a place that is not theirs, are in nobody's way: what
+// links is read, and another note that fits is found.
+func TestNotesThatFitNothing(t *testing.T) {
+	t.Parallel()
+	b := alone(t)
+	l, at := opened(t, b.open(t))
+	stream, _, notes := redis.Keys(logName)
+	_, err := l.Append(t.Context(), at, slices.Concat(entries("a"), spent("b"), entries("c"), spent("d", "e"), entries("f"))...)
+	must(t, err)
+	wantTrim(t, l, 3)
+	c := b.primary(t).Client()
+	members, err := c.ZRange(t.Context(), notes, 0, -1).Result()
+	must(t, err)
+	b.another(t) // so that there is room
+	reopened(t, l)
+	want := []string{"a", "c", "f", "A", "B", "C", "D", "E"}
+	wantLive(t, b, want)
+	for first := uint64(redis.Room + 1); first < 2*redis.Room+20; first++ {
+		for last := first; last < first+3; last++ {
+			place := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, first), last)
+			for _, m := range members {
+				must(t, c.ZAdd(t.Context(), notes, goredis.Z{Score: float64(first), Member: string(place) + m[16:]}).Err())
+			}
+		}
+		if first == redis.Room+10 {
+			first = 2*redis.Room - 10
+		}
+	}
+	wantLive(t, b, want)
+	b.primary(t).Do(t, "DEL", stream)
+	for range 2 {
+		l = b.open(t).Log(logName)
+		reopened(t, l)
+		b.another(t)
+	}
+	wantLive(t, b, slices.Concat(want[3:], want[3:]))
 }
 
 // wantTrim trims as if every token had expired with the lineage that it is of.

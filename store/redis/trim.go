@@ -107,7 +107,7 @@ func (l *Log) trims(ctx context.Context) (string, error) {
 func (l *Log) walk(ctx context.Context, c *cursor, fn func(store.Record) error) error {
 	count := firstPage
 	for {
-		p, err := l.page(ctx, c.index+1, count, 1)
+		p, err := l.following(ctx, c, count)
 		if err != nil {
 			return err
 		}
@@ -213,7 +213,7 @@ type trimmer struct {
 	*spent
 	log      *Log
 	instance string // that must serve all along
-	trims    string // how often the log was trimmed: what the next step must find
+	trims    string // how often the log was trimmed: what the next batch must find
 	total    int
 
 	before store.Position // the last one that was walked
@@ -228,9 +228,9 @@ type trimmer struct {
 
 // batch is what one script removes.
 type batch struct {
-	notes, runs, lineages, ids []any
-	index                      uint64 // of the last record that goes
-	mac                        store.MAC
+	runs, lineages, ids []any
+	index               uint64 // of the last record that goes
+	mac                 store.MAC
 }
 
 // trim walks the log once and removes on the way: what goes lies behind the cursor.
@@ -292,49 +292,34 @@ func (t *trimmer) finish() {
 	t.fresh = false
 	t.sum.LastMAC = t.mac
 	t.run.data = t.log.db.cfg.Sealer.SealNote(t.log.name, t.sum)
-	member := t.run.member()
-	t.batch.notes = append(t.batch.notes, t.run.first, member)
-	t.batch.runs = append(t.batch.runs, t.run.first, t.run.last, member)
+	t.batch.runs = append(t.batch.runs, t.run.first, t.run.last, t.run.member())
 }
 
 // send removes a batch. A run that goes on is noted as far as it goes; the next batch
-// replaces its note. What it writes is safe to end after every step: see trim.lua.
+// replaces its note.
 func (t *trimmer) send(ctx context.Context) error {
 	t.finish()
 	b := &t.batch
 	if len(b.ids) == 0 {
 		return nil
 	}
-	if err := t.step(ctx, "claim"); err != nil {
+	args := []any{t.instance, t.trims, itemID(b.index), string(b.mac[:]), len(b.runs)}
+	args = append(append(args, b.runs...), len(b.lineages))
+	args = append(append(args, b.lineages...), b.ids...)
+	out, err := t.log.db.read(ctx, "trimming log", trimScript, t.log.keys, args...)
+	if err != nil {
 		return err
+	}
+	if !wrote(out) {
+		return store.ErrConflict
 	}
 	count, err := strconv.ParseUint(t.trims, 10, 64)
 	if err != nil {
 		return fmt.Errorf("trimming log: counting: %w", store.ErrForged)
 	}
-	t.trims = strconv.FormatUint(count+1, 10)
-	if err := t.step(ctx, "note", b.notes...); err != nil {
-		return err
-	}
-	if err := t.step(ctx, "remove", b.ids...); err != nil {
-		return err
-	}
-	t.total += len(b.ids)
 	t.log.forget(b.lineages)
-	args := append([]any{len(b.runs)}, b.runs...)
-	if err := t.step(ctx, "tidy", append(args, b.lineages...)...); err != nil {
-		return err
-	}
+	t.trims = strconv.FormatUint(count+1, 10)
+	t.total += len(b.ids)
 	t.batch = batch{}
 	return nil
-}
-
-// step is store.ErrConflict where another replica trims, or another instance serves.
-func (t *trimmer) step(ctx context.Context, what string, more ...any) error {
-	args := []any{t.instance, t.trims, itemID(t.batch.index), string(t.batch.mac[:]), what}
-	out, err := t.log.db.read(ctx, "trimming log", trimScript, t.log.keys, append(args, more...)...)
-	if err == nil && !wrote(out) {
-		err = store.ErrConflict
-	}
-	return err
 }
