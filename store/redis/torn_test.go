@@ -28,7 +28,8 @@ func TestTransactionThatWasTorn(t *testing.T) {
 		{"an append", 7, func(t *testing.T, _ *bed, l *redis.Log, at store.Position) {
 			add(t, l, at, "b", "c", "d", "e", "f", "g", "h")
 		}},
-		{"the opening of a lineage", 7, func(t *testing.T, _ *bed, l *redis.Log, _ store.Position) {
+		{"the opening of a lineage", 7, func(t *testing.T, b *bed, l *redis.Log, _ store.Position) {
+			b.another(t) // so that it makes room first
 			_, err := l.Open(t.Context(), tail(t, l), entries("a", "b", "c", "d", "e", "f"))
 			must(t, err)
 		}},
