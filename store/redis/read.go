@@ -89,10 +89,10 @@ func (l *Log) page(ctx context.Context, from uint64, count, notes int) (page, er
 		return p, fmt.Errorf("reading log: %w", classify(err))
 	}
 	p.full = len(p.items) == count
+	p.fits = min(max(pageBytes*len(p.items)/max(len(raw), 1), 1), pageLimit)
 	if len(after) == most {
 		p.cut(after[most-1])
 	}
-	p.fits = min(max(pageBytes*len(p.items)/max(len(raw), 1), 1), pageLimit)
 	slices.Reverse(before)
 	for _, member := range append(before, after...) {
 		if n, ok := parseNote(member); ok {
